@@ -1,0 +1,133 @@
+"""From what an app asks to job rows: keys looked up, pictures examined and copied, rows written.
+
+A picture is read, stored and let go of before the next one is read, so that a thousand of them
+need the memory of one.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, and_, select
+from uuid_utils.compat import uuid7
+
+from cutwork import ledger
+from cutwork.errors import KeyConflict, StorageError
+from cutwork.job import beyond_snapshot
+from cutwork.request import Segmentation, StoredPicture, differences
+from cutwork.schema import job
+from cutwork.settings import Settings, current
+from cutwork.storage import Storage
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One request with its job: ``new`` when this call writes the row."""
+
+    id: UUID
+    key: str | None
+    request: dict[str, Any]
+    digest: str
+    new: bool
+
+
+@dataclass
+class Intake:
+    """Takes requests into a transaction of the caller's; ``common`` are columns that all share."""
+
+    tx: Connection
+    common: dict[str, Any]
+    settings: Settings | None = None
+    _stored: dict[UUID, str] = field(default_factory=dict)
+
+    def take(
+        self, segmentations: Sequence[Segmentation], keys: Sequence[str | None]
+    ) -> list[Entry]:
+        """Write a job for each request whose key is new; the others get the job that exists.
+
+        Raises:
+            InvalidInput, StorageError: none of these rows is written, no picture left behind.
+            KeyConflict: the same; or, when somebody else's commit came in between, roll back.
+        """
+        known = self._look_up(key for key in keys if key is not None)
+        entries: list[Entry] = []
+        try:
+            for segmentation, key in zip(segmentations, keys, strict=True):
+                entry = self._enter(segmentation, key, known.get(key) if key else None)
+                entries.append(entry)
+                if key is not None:
+                    known[key] = entry
+            return self._write(entries)
+        except BaseException:
+            self._forget(list(self._stored))
+            raise
+
+    def _look_up(self, keys: Iterable[str], *, again: bool = False) -> dict[str, Entry]:
+        wanted = set(keys)
+        if not wanted:
+            return {}
+        same = and_(job.c.owner == self.common["owner"], job.c.idempotency_key.in_(wanted))
+        columns = select(job.c.id, job.c.idempotency_key, job.c.request, job.c.request_digest)
+        query = columns.where(same)
+        rows = self.tx.execute(beyond_snapshot(self.tx, query) if again else query)
+        return {row[1]: Entry(row[0], row[1], row[2], row[3], new=False) for row in rows}
+
+    def _enter(self, segmentation: Segmentation, key: str | None, existing: Entry | None) -> Entry:
+        picture = segmentation.read_picture() if segmentation.image_file is not None else None
+        digest = segmentation.digest(picture)
+        if existing is not None:
+            stored = StoredPicture.of(picture, "") if picture else None
+            asked = Entry(existing.id, key, segmentation.to_json(stored), digest, new=False)
+            return self._agreed(existing, asked)
+        job_id, stored = uuid7(), None
+        if picture is not None:
+            uri = self._storage.put(f"inputs/{job_id}.{picture.format}", picture.data)
+            self._stored[job_id] = uri
+            stored = StoredPicture.of(picture, uri)
+        return Entry(job_id, key, segmentation.to_json(stored), digest, new=True)
+
+    def _write(self, entries: list[Entry]) -> list[Entry]:
+        fresh = {entry.id: entry for entry in entries if entry.new}
+        if not fresh:
+            return entries
+        written = ledger.insert_jobs(self.tx, [self._row(entry) for entry in fresh.values()])
+        for job_id in written:  # from here on the picture belongs to its row
+            self._stored.pop(job_id, None)
+        overtaken = {entry.key for entry in fresh.values() if entry.id not in written}
+        if not overtaken:
+            return entries
+        # Another transaction committed the same key between our look and our INSERT.
+        self._forget([entry.id for entry in fresh.values() if entry.id not in written])
+        theirs = self._look_up((key for key in overtaken if key is not None), again=True)
+        return [
+            self._agreed(theirs[entry.key], entry) if entry.key in theirs else entry
+            for entry in entries
+        ]
+
+    def _agreed(self, existing: Entry, asked: Entry) -> Entry:
+        if existing.digest == asked.digest:
+            return existing
+        fields = differences(existing.request, asked.request)
+        raise KeyConflict(str(asked.key), self.common["owner"], existing.id, fields)
+
+    def _row(self, entry: Entry) -> dict[str, Any]:
+        return {
+            **self.common,
+            "id": entry.id,
+            "idempotency_key": entry.key,
+            "request": entry.request,
+            "request_digest": entry.digest,
+        }
+
+    @cached_property
+    def _storage(self) -> Storage:
+        return Storage.at((self.settings or current()).storage)
+
+    def _forget(self, job_ids: Iterable[UUID]) -> None:
+        for job_id in job_ids:
+            if uri := self._stored.pop(job_id, None):
+                with suppress(StorageError):  # an orphaned picture is no reason to hide the error
+                    self._storage.delete(uri)

@@ -1,0 +1,89 @@
+"""How busy the system is: what the reconciler weighs before it releases more. Reads only."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, ScalarSelect, and_, func, select
+
+from cutwork.clock import now
+from cutwork.schema import job
+from cutwork.states import ALARMED, AT_PROVIDER, State
+
+MESSAGE, WORKER = "message", "worker"
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One lane over all processes: jobs named in the broker, being worked on, and left lying."""
+
+    messages: int = 0
+    workers: int = 0
+    lapsed: int = 0
+
+    def room(self, cap: int) -> int:
+        """How many more jobs may be released into the lane.
+
+        While messages lapse unclaimed nobody seems to work, or the broker was wiped: then one
+        job goes out at a time, so that a broker without consumers does not fill up with copies.
+        """
+        if self.lapsed:
+            return 0 if self.messages else 1
+        return max(0, cap - self.messages - self.workers)
+
+
+# A job on its way to the provider still stands in ``queued`` while a message names it.
+_WORKED_IN = {
+    State.QUEUED: State.SUBMITTING,
+    State.WAITING: State.WAITING,
+    State.STORING: State.STORING,
+}
+
+
+def _first_alarm(state: State) -> ScalarSelect[Any]:
+    alarms = select(job.c.due_at).where(job.c.state == state, job.c.due_at.is_not(None))
+    return alarms.order_by(job.c.due_at).limit(1).scalar_subquery()
+
+
+_STATES = sorted(ALARMED)
+# Built once: an idle reconciler does nothing else, and building it costs three times as much as
+# asking. Not EXISTS (… due_at <= now()): PostgreSQL may look for "any" among the finished jobs.
+_RINGING = select(*((_first_alarm(state) <= now()).label(state.value) for state in _STATES))
+
+
+def due(tx: Connection) -> dict[State, bool]:
+    """Whose alarms ring: for each state that has alarms, whether any job's is over."""
+    return dict(zip(_STATES, map(bool, tx.execute(_RINGING).one()), strict=True))
+
+
+def busy(tx: Connection) -> dict[State, Lane]:
+    """The lanes, under the state from which they are released."""
+    lapsed = (job.c.due_at <= now()).label("lapsed")
+    held = and_(job.c.lease.is_not(None), job.c.state.in_([state.value for state in ALARMED]))
+    rows = tx.execute(
+        select(job.c.state, job.c.lease, lapsed, func.count())
+        .where(held)
+        .group_by(job.c.state, job.c.lease, lapsed)
+    )
+    counts = {(state, lease, bool(over)): count for state, lease, over, count in rows}
+    return {
+        state: Lane(
+            messages=counts.get((state, MESSAGE, False), 0),
+            workers=counts.get((worked_in, WORKER, False), 0),
+            lapsed=counts.get((state, MESSAGE, True), 0),
+        )
+        for state, worked_in in _WORKED_IN.items()
+    }
+
+
+def in_flight(tx: Connection) -> dict[str, int]:
+    """Jobs that the provider has, may have, or is about to get, by key."""
+    # Each of these has an alarm; saying so lets the index of unfinished jobs be used.
+    with_it = job.c.state.in_([state.value for state in AT_PROVIDER])
+    there = and_(with_it, job.c.due_at.is_not(None))
+    soon = and_(job.c.state == State.QUEUED, job.c.lease == MESSAGE, job.c.due_at > now())
+    counts: dict[str, int] = {}
+    for condition in (there, soon):
+        query = select(job.c.key_id, func.count()).where(condition).group_by(job.c.key_id)
+        for key_id, count in tx.execute(query):
+            counts[key_id] = counts.get(key_id, 0) + count
+    return counts

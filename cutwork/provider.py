@@ -1,0 +1,224 @@
+"""The provider's HTTP API: submit a picture, ask about a task.
+
+A submit is paid for and cannot be repeated safely, so the one thing that must be right is what is
+known afterwards. Only a documented refusal is a refusal, and only a request of which no byte was
+handed to the kernel is :class:`NotSent`; everything else is :class:`Uncertain`. Nothing here
+retries, follows a redirect, uses a proxy or reads ``.netrc``; TLS honours ``SSL_CERT_FILE``.
+
+Time limits are total: they hold however slowly the server reads or writes. Only the resolver
+keeps to limits of its own; a name that it finds too late is not connected to any more.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from requests import Request, RequestException
+from urllib3.exceptions import HTTPError
+
+from cutwork import form, wire
+from cutwork.reading import plain
+from cutwork.reply import Reply, why
+from cutwork.report import Report, Verdict
+from cutwork.settings import Settings
+
+# 4xx answers that say the form was refused before a task was made of it.
+_REFUSALS = frozenset({400, 404, 405, 406, 410, 411, 413, 414, 415, 422, 431})
+_KEY_REFUSALS = frozenset({401, 402, 403})
+# Said by a gateway or another site, not by the API, these concern every job alike.
+_NO_SUCH_PLACE = frozenset({404, 405, 410})
+# Resellers of this kind put a word where the number should be. OpenAI's dialect has both.
+_KEY_WORDS = frozenset(
+    {"invalidapikey", "invalidtoken", "authenticationerror", "insufficientquota"}
+    | {"insufficientuserquota", "insufficientbalance", "insufficientcredits", "unauthorized"}
+)
+_RATE_WORDS = ("ratelimit", "toomanyrequests", "throttl")
+_UNSENDABLE = "the API key has characters that no header can carry: check CUTWORK_API_TOKENS"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The provider has the task. ``report`` is what it said about it already."""
+
+    task_id: str
+    report: Report | None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The create's reply was final: a result or a failure. The task id may be missing."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Refused for good, and not charged: the same request will be refused again."""
+
+    code: str
+    message: str
+    http_status: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRefused:
+    """The key is unknown, or its account is empty. ``http_status`` None: it was never sent."""
+
+    message: str
+    http_status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """Too many requests. ``retry_after`` is in seconds, at most six hours."""
+
+    retry_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """Provably no byte of the request left this machine."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertain:
+    """The provider may have a task, and charge for it, without our knowing its id."""
+
+    reason: str
+    http_status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The provider says that there is no such task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Nothing was learnt about the task: ask again."""
+
+    reason: str
+
+
+Outcome = Accepted | Done | Rejected | KeyRefused | Throttled | NotSent | Uncertain
+Answer = Report | Missing | KeyRefused | Throttled | Unavailable
+
+
+class Provider:
+    """One client for all threads of a process, and for processes forked from it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # Anything that is not plainly http, however it is spelt: a TLS socket that is not ours
+        # would not note that it sent something.
+        self._trust = None if settings.api_url.startswith("http:") else wire.trust()
+        self._kept = threading.local()
+
+    def submit(
+        self,
+        fields: Mapping[str, str],
+        *,
+        key: str,
+        image: tuple[str, bytes] | None,
+        image_url: str | None,
+        callback_url: str | None,
+        wanted: Iterable[str] = (),
+    ) -> Outcome:
+        """Create a task. ``image`` is (file name, content); ``wanted`` as in :meth:`Report.read`.
+
+        Raises:
+            InvalidInput: there is neither or both of ``image`` and ``image_url``.
+        """
+        parts = form.parts(fields, image, image_url, callback_url)
+        if not form.sendable(key):
+            return KeyRefused(_UNSENDABLE, None)
+        settings, hide = self._settings, form.secrets(key, callback_url)
+        request = form.request(settings, "POST", settings.submit_path, key, files=parts)
+        # A connection that was kept may be dead by now, and its death would look like "maybe sent".
+        request.headers["Connection"] = "close"
+        with closing(wire.Adapter(self._trust)) as adapter:
+            sent = self._exchange(adapter, request, settings.submit_timeout, hide)
+        return sent if isinstance(sent, NotSent) else _submitted(sent, tuple(wanted), hide)
+
+    def query(self, task_id: str, *, key: str, wanted: Iterable[str] = ()) -> Answer:
+        """Ask about a task; ``wanted`` as in :meth:`Report.read`."""
+        if task_id in ("", ".", ".."):  # they would name another address
+            return Missing()
+        if not form.sendable(key):
+            return KeyRefused(_UNSENDABLE, None)
+        settings, hide = self._settings, form.secrets(key, None)
+        path = settings.query_path.replace("{task_id}", quote(task_id, safe=""))
+        request = form.request(settings, "GET", path, key)
+        sent = self._exchange(self._adapter(), request, settings.query_timeout, hide)
+        if isinstance(sent, NotSent):
+            return Unavailable(sent.reason)
+        return _answered(sent, task_id, tuple(wanted), hide)
+
+    def _adapter(self) -> wire.Adapter:
+        """This thread's connections; a forked child must not speak on its parent's."""
+        if getattr(self._kept, "pid", None) != os.getpid():
+            self._kept.adapter, self._kept.pid = wire.Adapter(self._trust), os.getpid()
+        adapter: wire.Adapter = self._kept.adapter
+        return adapter
+
+    def _exchange(
+        self, adapter: wire.Adapter, request: Request, seconds: float, hide: Sequence[str]
+    ) -> Reply | NotSent:
+        with wire.exchange(seconds) as exchange:
+            try:
+                timeout = (self._settings.connect_timeout, seconds)
+                sent = adapter.send(request.prepare(), stream=True, timeout=timeout)
+                with closing(sent) as response:
+                    return Reply.read(response, hide)
+            # ValueError: a URL or a header that cannot be written.
+            except (RequestException, HTTPError, OSError, ValueError) as error:
+                reason = plain(why(error), hide=hide)
+                return Reply(None, text=reason) if exchange.began else NotSent(reason)
+
+
+def _submitted(reply: Reply, wanted: tuple[str, ...], hide: Sequence[str]) -> Outcome:
+    report = Report.read(reply.payload, wanted=wanted, hide=hide)
+    final = report is not None and report.verdict is not Verdict.PENDING
+    if report is not None and report.task_id and reply.fine:
+        return Done(report) if final else Accepted(report.task_id, report)
+    if report is not None and report.task_id:  # refused, and yet there is a task?
+        return Uncertain(reply.reason, reply.http_status)
+    if refusal := _refusal(reply):
+        return refusal
+    if reply.status in _NO_SUCH_PLACE and not reply.payload:
+        fault = f"no API answers at API_URL (status {reply.status}, no JSON)"
+        return KeyRefused(fault, reply.http_status)
+    if reply.status in _REFUSALS:
+        return Rejected(f"rejected_{reply.status}", reply.text, reply.http_status or 0)
+    if report is not None and final and 200 <= reply.status < 300:
+        return Done(report)
+    return Uncertain(reply.reason, reply.http_status)
+
+
+def _refusal(reply: Reply) -> KeyRefused | Throttled | None:
+    """The refusals that are about the key, not about the request."""
+    words = reply.words
+    if words & _KEY_WORDS or reply.status in _KEY_REFUSALS:
+        return KeyRefused(reply.text, reply.http_status)
+    busy = reply.status == 503 and reply.retry_after is not None
+    if busy or reply.status == 429 or any(word.startswith(_RATE_WORDS) for word in words):
+        return Throttled(reply.retry_after)
+    return None
+
+
+def _answered(reply: Reply, task_id: str, wanted: tuple[str, ...], hide: Sequence[str]) -> Answer:
+    report = Report.read(reply.payload, wanted=wanted, hide=hide) if reply.fine else None
+    if report is not None:
+        same = report.task_id in (None, task_id)
+        return report if same else Unavailable("the provider answered about another task")
+    if refusal := _refusal(reply):
+        return refusal
+    # A gateway's page about a missing address says nothing about a task.
+    if reply.status == 404 and reply.payload:
+        return Missing()
+    return Unavailable(reply.reason)

@@ -1,0 +1,213 @@
+"""What may be asked of the provider: the fields of its form, checked before anybody pays.
+
+A request lives twice. ``Segmentation`` is what an app asks, with a picture that may still be a
+path or an open file, and it is checked when it is made. ``Request`` is what a job row says was
+asked: its picture is in storage already, so reading it back checks nothing and touches no disk.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
+from hashlib import sha256
+from typing import Any
+
+from cutwork import pictures, sources
+from cutwork.errors import InvalidInput
+
+TYPES = ("person", "object", "stamp")
+FORMATS = ("png", "jpg")
+OUTPUTS = {1: ("image", "mask"), 2: ("image",), 3: ("mask",)}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPicture:
+    """A source picture in our own storage: where it is and what it is; ``size`` in bytes."""
+
+    uri: str
+    sha256: str
+    size: int
+    format: str
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, picture: pictures.Picture, uri: str) -> "StoredPicture":
+        """The examined picture, after it was put at ``uri``."""
+        size, form = len(picture.data), picture.format
+        return cls(uri, picture.sha256, size, form, picture.width, picture.height)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How the foreground is to be cut out: the form's fields without the source."""
+
+    type: str = ""
+    output_type: int = 2
+    crop: bool = False
+    format: str = "png"
+    bg_color: str | None = None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The files that the provider is to make: ``image``, ``mask``, or both."""
+        return OUTPUTS[self.output_type]
+
+    def fields(self) -> dict[str, str]:
+        """The provider's form fields, as texts; the source is not among them."""
+        form = {
+            "output_type": str(self.output_type),
+            "crop": str(int(self.crop)),
+            "format": self.format,
+        }
+        if self.type:
+            form["type"] = self.type
+        if self.bg_color is not None:
+            form["bg_color"] = self.bg_color
+        return form
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Options):
+    """What a job row says was asked; exactly one of ``image_url`` and ``image_file`` is set."""
+
+    image_url: str | None = None
+    image_file: StoredPicture | None = None
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "Request":
+        """Read what ``to_json`` wrote; keys of a later version are left alone."""
+        known = {item.name: row[item.name] for item in fields(cls) if item.name in row}
+        if picture := known.get("image_file"):
+            facts = {item.name: picture[item.name] for item in fields(StoredPicture)}
+            known["image_file"] = StoredPicture(**facts)
+        return cls(**known)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict for a JSON column, with the one source that is set."""
+        row = asdict(self)
+        del row["image_url" if self.image_url is None else "image_file"]
+        return row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segmentation(Options):
+    """One picture to cut out, and how.
+
+    Args:
+        image_url: where the provider fetches the picture; at most 512 characters.
+        image_file: a path, the bytes, or a binary file (read from where it stands); at most 15 MB
+            and 4096 px a side; jpg, png, bmp, webp or tiff.
+        type: the foreground: ``person``, ``object``, ``stamp``, or empty to let the provider see.
+        output_type: 1 picture and mask, 2 picture, 3 mask.
+        crop: cut the result to the edges of the subject.
+        format: ``png`` (transparent) or ``jpg`` (on a colour).
+        bg_color: the colour behind a jpg, as six hex digits; white if it is not given.
+
+    Raises:
+        InvalidInput: a field breaks the provider's rules.
+    """
+
+    image_url: str | None = None
+    image_file: sources.Source | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_sources(self.image_url, self.image_file)
+        _check_word("type", self.type, ("", *TYPES))
+        _check_word("format", self.format, FORMATS)
+        _check_output_type(self.output_type)
+        object.__setattr__(self, "crop", _as_bool(self.crop))
+        object.__setattr__(self, "bg_color", _as_color(self.bg_color, self.format))
+
+    def read_picture(self) -> pictures.Picture:
+        """Read and examine ``image_file``; a file object can be read only once.
+
+        Raises:
+            InvalidInput: it cannot be read, or is no picture that the provider takes.
+        """
+        if self.image_file is None:
+            raise InvalidInput("image_file", None, "must be set to be read")
+        return pictures.examine(sources.read_file(self.image_file, pictures.MAX_BYTES))
+
+    def stored(self, picture: StoredPicture | None = None) -> Request:
+        """The request as a job row keeps it; ``picture`` is where image_file was put."""
+        self._check_pair(picture)
+        options = {item.name: getattr(self, item.name) for item in fields(Options)}
+        return Request(**options, image_url=self.image_url, image_file=picture)
+
+    def to_json(self, picture: StoredPicture | None = None) -> dict[str, Any]:
+        """``stored(picture)`` as a plain dict for a JSON column."""
+        return self.stored(picture).to_json()
+
+    def digest(self, picture: pictures.Picture | StoredPicture | None = None) -> str:
+        """64 hex digits that are equal when the same thing is asked of the same picture."""
+        self._check_pair(picture)
+        row: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(Request)}
+        row["image_file"] = {"sha256": picture.sha256} if picture else None
+        text = json.dumps(_identity(row), sort_keys=True, separators=(",", ":"))
+        return sha256(text.encode()).hexdigest()
+
+    def _check_pair(self, picture: object) -> None:
+        if (picture is None) != (self.image_file is None):
+            raise InvalidInput("picture", picture, "must be given with image_file, and only then")
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The fields in which two requests, as ``to_json`` writes them, ask for different things."""
+    before, after = _identity(old), _identity(new)
+    return sorted(name for name in before.keys() | after if before.get(name) != after.get(name))
+
+
+def _identity(row: Mapping[str, Any]) -> dict[str, Any]:
+    # Defaults are left out: a field that a later version adds must not change old digests.
+    defaults = {item.name: item.default for item in fields(Request)}
+    given = {
+        name: row[name] for name in defaults if row.get(name, defaults[name]) != defaults[name]
+    }
+    if picture := given.get("image_file"):
+        given["image_file"] = picture["sha256"]
+    return given
+
+
+def _check_sources(url: object, file: object) -> None:
+    if url is None and file is None:
+        raise InvalidInput("image_url", None, "or image_file must be given")
+    if url is not None and file is not None:
+        raise InvalidInput("image_url", "both", "excludes image_file", "give one of the two")
+    if url is None:
+        sources.check_file(file)
+    else:
+        sources.check_url(url)
+
+
+def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:
+    if isinstance(value, str) and value in words:
+        return
+    near = get_close_matches(str(value).lower(), [word for word in words if word], 1)
+    rule = "must be one of " + ", ".join(word or "'' (detect)" for word in words)
+    raise InvalidInput(name, value, rule, f"did you mean {near[0]!r}?" if near else "")
+
+
+def _check_output_type(value: object) -> None:
+    if type(value) is not int or value not in OUTPUTS:
+        rule = "must be 1 (picture and mask), 2 (picture) or 3 (mask)"
+        raise InvalidInput("output_type", value, rule)
+
+
+def _as_bool(value: object) -> bool:
+    if not isinstance(value, int) or value not in (0, 1):
+        raise InvalidInput("crop", value, "must be True or False")
+    return bool(value)
+
+
+def _as_color(value: object, form: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not re.fullmatch(r"#?[0-9a-fA-F]{6}", value):
+        raise InvalidInput("bg_color", value, "must be six hex digits", "write white as 'ffffff'")
+    if form != "jpg":
+        raise InvalidInput(
+            "bg_color", value, f"goes only with format 'jpg', not {form!r}", "set format='jpg'"
+        )
+    return value.removeprefix("#").lower()

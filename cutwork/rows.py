@@ -1,0 +1,226 @@
+"""The ledger's private half: the few statements that its verbs are made of.
+
+Nobody but ``cutwork.ledger`` imports this module; CI checks that.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Insert, Row, Select, and_, select, update
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from cutwork import schema
+from cutwork.clock import after, now
+from cutwork.events import Kind, record
+from cutwork.job import beyond_snapshot
+from cutwork.lanes import MESSAGE, WORKER
+from cutwork.report import Report, Verdict
+from cutwork.schema import attempt, job
+from cutwork.settings import Settings
+from cutwork.states import DONE, PAID, RESTING, Attempt, Event, State, knows_more
+from cutwork.states import after as leads_to
+
+BATCH = 100
+# So many candidates more are looked at than are released, in case the first ones are locked.
+SPARE = 20
+# A callback that is only a reason to ask does so at most once in so many seconds.
+RING_PAUSE = 2.0
+LONGEST_TRAIL = 50
+
+
+def locked(tx: Connection, job_id: UUID) -> Row[Any] | None:
+    columns = select(
+        job,
+        (job.c.due_at > now()).label("live"),
+        (job.c.result_expires_at > now()).label("link_live"),
+        now().label("at"),
+    )
+    return tx.execute(columns.where(job.c.id == job_id).with_for_update()).one_or_none()
+
+
+def move(
+    tx: Connection,
+    row: Row[Any],
+    event: Event,
+    *,
+    due: float | ColumnElement[float] = 0.0,
+    **changes: Any,
+) -> bool:
+    """The compare-and-set behind every arrow."""
+    target = leads_to(State(row.state), event)
+    if target is None:
+        return False
+    values: dict[str, Any] = {"state": target, "lease": None, "due_at": after(due), **changes}
+    if target in RESTING:
+        values["due_at"] = None
+    if target is State.QUEUED:
+        values["turn"] = None  # it gets one when it is due
+    values["finished_at"] = now() if target in DONE else None
+    return compare_and_set(tx, row, values)
+
+
+def touch(tx: Connection, row: Row[Any], *, due: float, **changes: Any) -> bool:
+    """Set another alarm for a job that stays in its state, and let go of it."""
+    return compare_and_set(tx, row, {"lease": None, "due_at": after(due), **changes})
+
+
+def compare_and_set(tx: Connection, row: Row[Any], values: Mapping[str, Any]) -> bool:
+    same = and_(job.c.id == row.id, job.c.state == row.state, job.c.fence == row.fence)
+    return tx.execute(update(job).where(same).values(**values)).rowcount == 1
+
+
+def is_due(state: State) -> ColumnElement[bool]:
+    return and_(job.c.state == state, job.c.due_at <= now())
+
+
+def due_rows(
+    tx: Connection,
+    state: State,
+    *also: ColumnElement[bool],
+    order: Iterable[ColumnElement[Any]] = (job.c.due_at,),
+) -> list[Row[Any]]:
+    rows = select(job).where(is_due(state), *also).order_by(*order).limit(BATCH)
+    return list(tx.execute(rows.with_for_update(skip_locked=True)))
+
+
+def release(
+    tx: Connection,
+    state: State,
+    candidates: Select[Any],
+    limit: int,
+    permit: float,
+    **changes: Any,
+) -> list[UUID]:
+    """Lock what can be locked of the candidates, and hand it to the broker.
+
+    A row that somebody has locked (an app's transaction that cancels, a callback) is left for the
+    next round instead of waited for.
+    """
+    if limit <= 0:
+        return []
+    ids: list[UUID] = list(tx.execute(candidates.limit(limit + SPARE)).scalars())
+    if not ids:
+        return []
+    free = select(job.c.id, job.c.lease, job.c.attempt).where(job.c.id.in_(ids), is_due(state))
+    unlocked = {row.id: row for row in tx.execute(free.with_for_update(skip_locked=True))}
+    got = [job_id for job_id in ids if job_id in unlocked][:limit]
+    for job_id in got:
+        if unlocked[job_id].lease == WORKER:
+            detail = f"the worker that had it in hand ({state}) never came back"
+            record(tx, Kind.LEASE_LOST, detail, job_id=job_id, attempt=unlocked[job_id].attempt)
+    if got:
+        values = {"lease": MESSAGE, "due_at": after(permit), **changes}
+        tx.execute(update(job).where(job.c.id.in_(got), job.c.state == state).values(**values))
+    return got
+
+
+def attempt_of(tx: Connection, job_id: UUID, number: int) -> Row[Any] | None:
+    recently = (attempt.c.heard_at > after(-RING_PAUSE)).label("heard_recently")
+    same = and_(attempt.c.job_id == job_id, attempt.c.number == number)
+    return tx.execute(select(attempt, recently, now().label("at")).where(same)).one_or_none()
+
+
+def attempts_of(tx: Connection, job_id: UUID) -> list[Row[Any]]:
+    columns = select(attempt.c.number, attempt.c.state, attempt.c.provider_state)
+    return list(tx.execute(beyond_snapshot(tx, columns.where(attempt.c.job_id == job_id))))
+
+
+def paid_of(made: Iterable[Row[Any]]) -> int:
+    return sum(one.state in PAID for one in made)
+
+
+def age_of(made: Row[Any] | None) -> float:
+    """Seconds since the provider took the task, or since we meant to send it."""
+    return (made.at - (made.accepted_at or made.intended_at)).total_seconds() if made else 0.0
+
+
+def fetchable(
+    tx: Connection, job_id: UUID, settings: Settings, *, but: int | None = None
+) -> Row[Any] | None:
+    """The job's latest attempt, ``but`` one, whose result was made and whose link should live."""
+    ours = and_(attempt.c.job_id == job_id, attempt.c.state == Attempt.SUCCEEDED)
+    lives = and_(attempt.c.finished_at > after(-settings.result_ttl), attempt.c.report.is_not(None))
+    newest = select(attempt).where(ours, lives).order_by(attempt.c.number.desc())
+    if but is not None:
+        newest = newest.where(attempt.c.number != but)
+    return tx.execute(beyond_snapshot(tx, newest.limit(1))).one_or_none()
+
+
+def set_attempt(tx: Connection, made: Row[Any], **values: Any) -> None:
+    same = and_(attempt.c.job_id == made.job_id, attempt.c.number == made.number)
+    tx.execute(update(attempt).where(same).values(**values))
+
+
+def trail(made: Row[Any], what: str, detail: str = "", **facts: Any) -> dict[str, Any]:
+    """The attempt's trail with one entry more, as a column to write along with others."""
+    entry = {"at": made.at.isoformat(), "what": what, "detail": detail[:200], **facts}
+    return {"trail": [*(made.trail or []), entry][-LONGEST_TRAIL:]}
+
+
+def heard(made: Row[Any], detail: str) -> dict[str, Any]:
+    """What a callback changes in its attempt whatever it says."""
+    return {
+        "callbacks": one_more(made.callbacks),
+        "heard_at": now(),
+        **trail(made, "callback", detail),
+    }
+
+
+def learn_attempt(
+    tx: Connection,
+    made: Row[Any],
+    known: Attempt,
+    *,
+    detail: str = "",
+    report: Report | None = None,
+    via: str | None = None,
+    also: Mapping[str, Any],
+) -> bool:
+    """Raise what is known of an attempt; later words that know less change nothing but ``also``."""
+    if not knows_more(known, Attempt(made.state)):
+        set_attempt(tx, made, **also)
+        return False
+    values: dict[str, Any] = {**also, "state": known, "detail": detail[:500] or made.detail}
+    if via is not None:
+        values["decided_by"] = via
+    if report is not None:
+        values["task_id"] = report.task_id or made.task_id
+        values["provider_state"] = report.state
+        values["accepted_at"] = made.accepted_at or now()
+        if report.verdict is not Verdict.PENDING:
+            values["report"], values["seconds"] = report.to_json(), report.seconds
+    if known in (Attempt.VOID, Attempt.FAILED, Attempt.SUCCEEDED):
+        values["finished_at"] = now()
+    set_attempt(tx, made, **values)
+    return True
+
+
+def hold(tx: Connection, row: Row[Any], code: str, reason: str) -> bool:
+    if not move(tx, row, Event.HOLD, **fault(code, reason)):
+        return False
+    record(tx, Kind.HELD, f"{code}: {reason}", job_id=row.id, attempt=row.attempt or None)
+    return True
+
+
+def insert_new(dialect: str) -> Insert:
+    """An INSERT that passes over a row whose owner and key exist, and over nothing else."""
+    if dialect in ("mysql", "mariadb"):
+        return mysql.insert(job).on_duplicate_key_update(id=job.c.id)
+    on = ["owner", "idempotency_key"]
+    if dialect == "postgresql":
+        known = postgresql.insert(job)
+        return known.on_conflict_do_nothing(index_elements=on, index_where=schema.KEYED)
+    return sqlite.insert(job).on_conflict_do_nothing(index_elements=on, index_where=schema.KEYED)
+
+
+def fault(code: str, reason: str) -> dict[str, Any]:
+    return {"error_code": code, "error": reason[:500]}
+
+
+def one_more(count: int) -> int:
+    return min(count + 1, 30_000)  # what the column holds
+
+
+def names(states: Iterable[State]) -> list[str]:
+    return sorted(state.value for state in states)

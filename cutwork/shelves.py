@@ -1,0 +1,184 @@
+"""The two kinds of storage: a directory of this machine, and a bucket (or memory, for tests).
+
+Both know keys only; what a URI is, ``storage`` knows. ``faults`` are the exceptions that their
+methods raise for what may go wrong outside of this program, ``explain`` makes a reason and a remedy
+of one.
+"""
+
+import errno
+import io
+import mimetypes
+import os
+import re
+import secrets
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Protocol
+
+Source = bytes | Path
+
+
+class Shelf(Protocol):
+    """What storage needs of a place; a missing key raises FileNotFoundError, but for ``delete``."""
+
+    faults: tuple[type[Exception], ...]
+
+    def put(self, key: str, source: Source) -> None: ...
+    def open(self, key: str) -> BinaryIO: ...
+    def size(self, key: str) -> int: ...
+    def delete(self, key: str) -> None: ...
+    def path(self, key: str) -> Path | None: ...
+    def explain(self, error: Exception) -> tuple[str, str]: ...
+
+
+class Directory:
+    """Files below ``root``. Written here and not by obstore, whose local store never calls fsync:
+    a row that says "stored" has to be true after a power cut.
+    """
+
+    faults: tuple[type[Exception], ...] = (OSError,)
+
+    _reasons: ClassVar[dict[int, tuple[str, str]]] = {
+        errno.ENOENT: ("there is no such file", ""),
+        errno.ENOSPC: ("the disk is full", "free some space"),
+        errno.EDQUOT: ("the disk quota is used up", "free some space or raise the quota"),
+        errno.EFBIG: ("the file is larger than this process may write", "raise `ulimit -f`"),
+        errno.EACCES: ("permission denied", "let this user read and write there"),
+        errno.EPERM: ("permission denied", "let this user read and write there"),
+        errno.EROFS: ("the file system is read-only", "mount it read-write"),
+    }
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def make(self) -> None:
+        """Make the root, durably, if it is missing."""
+        missing = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
+        self.root.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            _sync(folder.parent)
+
+    def put(self, key: str, source: Source) -> None:
+        """Write a hidden file, make it durable, then give it its name: never half a file."""
+        target = self.root / key
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as taken:
+            part = target.with_name(f".{secrets.token_hex(8)}.part")
+            try:
+                with _create(part) as file:
+                    shutil.copyfileobj(taken, file, 1 << 20)
+                    file.flush()
+                    os.fsync(file.fileno())
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
+        self._sync_names(target)
+
+    def open(self, key: str) -> BinaryIO:
+        return (self.root / key).open("rb")
+
+    def size(self, key: str) -> int:
+        return (self.root / key).stat().st_size
+
+    def delete(self, key: str) -> None:
+        """Remove the file and the directories that it leaves empty."""
+        target = self.root / key
+        target.unlink(missing_ok=True)
+        for folder in target.relative_to(self.root).parents[:-1]:
+            try:
+                (self.root / folder).rmdir()
+            except OSError:
+                return
+
+    def path(self, key: str) -> Path | None:
+        return self.root / key
+
+    def explain(self, error: Exception) -> tuple[str, str]:
+        number = getattr(error, "errno", None) or 0
+        return self._reasons.get(number, (getattr(error, "strerror", None) or str(error), ""))
+
+    def _sync_names(self, target: Path) -> None:
+        # Up to the root, not only the new ones: another writer may have made a directory a moment
+        # ago and not have synced it yet.
+        for folder in target.parents:
+            _sync(folder)
+            if folder == self.root:
+                return
+
+
+class Bucket:
+    """Objects below a URL that obstore knows; its credentials come from the environment."""
+
+    _process: ClassVar[int | None] = None
+
+    def __init__(self, url: str) -> None:
+        import obstore
+        from obstore import store
+        from obstore.exceptions import BaseError
+
+        self._api: Any = obstore
+        self.faults: tuple[type[Exception], ...] = (BaseError, OSError)
+        if url == "memory://":
+            self._store: Any = store.MemoryStore()
+        else:
+            # No client_options here: they would replace those of the environment as a whole.
+            retries: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
+            self._store = store.from_url(url, retry_config=retries)
+
+    def put(self, key: str, source: Source) -> None:
+        """One request, so that no parts of a broken upload stay behind, unseen and paid for."""
+        kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
+        self._api.put(
+            self._ready(), key, source, attributes={"Content-Type": kind}, use_multipart=False
+        )
+
+    def open(self, key: str) -> BinaryIO:
+        return io.BytesIO(self._api.get(self._ready(), key).bytes())
+
+    def size(self, key: str) -> int:
+        return int(self._api.head(self._ready(), key)["size"])
+
+    def delete(self, key: str) -> None:
+        try:
+            self._api.delete(self._ready(), key)
+        except FileNotFoundError:
+            return
+
+    def path(self, key: str) -> Path | None:  # noqa: ARG002 (a bucket has no paths)
+        return None
+
+    def _ready(self) -> Any:
+        # obstore's threads do not survive a fork: the child would wait for them for ever.
+        if Bucket._process not in (None, os.getpid()):
+            raise OSError("a bucket was used before this process was forked")
+        Bucket._process = os.getpid()
+        return self._store
+
+    def explain(self, error: Exception) -> tuple[str, str]:
+        name = type(error).__name__
+        if isinstance(error, FileNotFoundError):
+            return "there is no such file", ""
+        if name in ("PermissionDeniedError", "UnauthenticatedError"):
+            return "the bucket denies access", "check the bucket and the credentials"
+        # A query may hold a signature, and the lines below the first the whole request.
+        line = re.sub(r"\?\S*", "", str(error).partition("\n")[0])
+        return line[:300], "check the network and the bucket; it can be tried again"
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _create(part: Path) -> BinaryIO:
+    for _ in range(10):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return part.open("xb")
+        except FileNotFoundError:
+            # A delete took the empty directory away, between the two lines above.
+            continue
+    return part.open("xb")

@@ -1,0 +1,93 @@
+"""Fair share of the submits: each queued job has a turn, and within a priority the lowest goes.
+
+The turns of one owner's jobs are a stride apart, and a new job's comes after its owner's last, but
+never before the turn that is being served. So owners take turns, however long the backlog of one is
+and whoever came first; an owner of weight 3 has a third of the stride, and goes three times as
+often. Nothing is counted while jobs are released: they come from an index in the order of turns.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    and_,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+)
+
+from cutwork.errors import InvalidInput
+from cutwork.schema import job, owner
+from cutwork.states import State
+
+STRIDE = 1000
+MOST_WEIGHT, LEAST_WEIGHT = 1000.0, 0.001
+
+
+def next_turn(name: str, priority: int) -> ColumnElement[int]:
+    """The turn of one new job of an owner, in SQL: it costs no round trip."""
+    return _last(name, priority) + _stride(name)
+
+
+def next_turns(tx: Connection, name: str, priority: int, count: int) -> list[int]:
+    """Turns for so many new jobs of an owner, in their order."""
+    last, stride = tx.execute(select(_last(name, priority), _stride(name))).one()
+    return [last + stride * step for step in range(1, count + 1)]
+
+
+def served(tx: Connection, priority: int) -> int:
+    """The turn that is being served: a job that gets it is among the next to go."""
+    return int(tx.execute(select(_served(priority))).scalar_one())
+
+
+def weights(tx: Connection) -> dict[str, float]:
+    """The owners whose weight is not 1."""
+    return {row.owner: row.weight for row in tx.execute(select(owner).order_by(owner.c.owner))}
+
+
+def set_weight(tx: Connection, name: str, weight: float) -> None:
+    """From now on an owner's new jobs go ``weight`` times as often as those of others.
+
+    Raises:
+        InvalidInput: the weight is not from 0.001 to 1000.
+    """
+    if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
+        raise InvalidInput("weight", weight, f"must be from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}")
+    tx.execute(delete(owner).where(owner.c.owner == name))
+    if weight != 1:
+        tx.execute(insert(owner).values(owner=name, weight=weight))
+
+
+def queued_by_owner(tx: Connection) -> Sequence[tuple[str, int]]:
+    """How many jobs of each owner are queued, those for later included."""
+    query = select(job.c.owner, func.count()).where(job.c.state == State.QUEUED)
+    rows = tx.execute(query.group_by(job.c.owner).order_by(func.count().desc()))
+    return [(name, count) for name, count in rows]
+
+
+def _last(name: str, priority: int) -> ColumnElement[int]:
+    """The owner's last turn; without a queued job of theirs, the turn that is being served."""
+    own = select(func.max(job.c.turn)).where(_queued(priority), job.c.owner == name)
+    return func.coalesce(own.scalar_subquery(), _served(priority))
+
+
+def _served(priority: int) -> ColumnElement[int]:
+    """The first turn that nobody has been given yet; when all have, the last."""
+    free = (job.c.turn.is_not(None), job.c.lease.is_(None))
+    # Not min(): with the lease in the condition MariaDB would read the whole backlog for it.
+    head = select(job.c.turn).where(_queued(priority), *free).order_by(job.c.turn).limit(1)
+    tail = select(func.max(job.c.turn)).where(_queued(priority))
+    return func.coalesce(head.scalar_subquery(), tail.scalar_subquery(), 0)
+
+
+def _stride(name: str) -> ColumnElement[int]:
+    weight = select(owner.c.weight).where(owner.c.owner == name).scalar_subquery()
+    return func.coalesce(cast(STRIDE / weight, BigInteger), STRIDE)
+
+
+def _queued(priority: int) -> ColumnElement[bool]:
+    return and_(job.c.state == State.QUEUED, job.c.priority == priority)

@@ -1,0 +1,167 @@
+"""requests' transport with a total time limit, that knows whether any byte has left this machine.
+
+A time-out of requests starts again with every byte; the sockets here end at the deadline of the
+exchange that they serve. Nothing retries, follows a redirect, keeps a cookie, or uses a proxy.
+"""
+
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import NewConnectionError
+from urllib3.util import Retry
+
+Admit = Callable[[str, Sequence[str]], None]
+
+
+@dataclass(slots=True)
+class Wire:
+    """One exchange: when it is over, and whether the server can have seen any of the request."""
+
+    deadline: float
+    query: str = ""
+    admit: Admit | None = None
+    began: bool = False
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() >= self.deadline
+
+    def left(self) -> float:
+        seconds = self.deadline - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError("the time for this request is over")
+        return seconds
+
+
+# requests has no way to hand anything to the connection that it will use.
+_wire: ContextVar[Wire] = ContextVar("_wire")
+
+
+@contextmanager
+def exchange(seconds: float, *, query: str = "", admit: Admit | None = None) -> Iterator[Wire]:
+    """``seconds`` for all that an :class:`Adapter` does in the block, the connecting included.
+
+    ``query`` is added to the address on its way to the socket, so that it is in no log line and no
+    exception of requests or urllib3. ``admit`` is called with a host and all its addresses, and
+    raises if none of them may be connected to; what it raises comes out as it is.
+    """
+    wire = Wire(time.monotonic() + seconds, query, admit)
+    before = _wire.set(wire)
+    try:
+        yield wire
+    finally:
+        _wire.reset(before)
+
+
+class Adapter(HTTPAdapter):
+    """requests' transport without its helpfulness; for use inside :func:`exchange` only."""
+
+    def __init__(self, trust: ssl.SSLContext | None) -> None:
+        self._trust = trust
+        # urllib3's default would send a POST again after a TLS error in the reply: paid twice.
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=Retry(0, read=False))
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._trust, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+
+    def cert_verify(self, conn: Any, *_: Any) -> None:
+        """Nothing to add: the context knows whom to trust."""
+
+
+def trust() -> ssl.SSLContext:
+    """The machine's roots (a company's own among them) and those that requests brings along."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
+    context.sslsocket_class = _TLSSocket
+    return context
+
+
+class _Socket(socket.socket):
+    """Ends at the exchange's deadline, where a plain time-out starts again with every byte."""
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self.settimeout(_wire.get().left())
+        return super().recv_into(*args, **kwargs)
+
+    def send(self, *args: Any, **kwargs: Any) -> int:
+        self._begin()
+        return super().send(*args, **kwargs)
+
+    def sendall(self, *args: Any, **kwargs: Any) -> None:
+        self._begin()
+        super().sendall(*args, **kwargs)
+
+    def _begin(self) -> None:
+        wire = _wire.get()
+        self.settimeout(wire.left())
+        wire.began = True
+
+
+class _TLSSocket(_Socket, ssl.SSLSocket):
+    pass
+
+
+class _Connection(HTTPConnection):
+    def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
+        query = _wire.get().query
+        super().putrequest(method, f"{url}?{query}" if query else url, *args, **kwargs)
+
+    def _new_conn(self) -> socket.socket:
+        try:
+            return self._connect_any()
+        # Not a bare OSError: urllib3 takes a reset while connecting for a reply in waiting.
+        except (OSError, UnicodeError) as error:
+            raise NewConnectionError(self, "no connection") from error
+
+    # The one place where a name becomes an address: it is asked once, and what was looked at is
+    # what is connected to. A second question could have another answer.
+    def _connect_any(self) -> socket.socket:
+        failure = OSError("the name has no address")
+        found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+        if admit := _wire.get().admit:
+            admit(self._dns_host, [str(address[0]) for *_, address in found])
+        for family, kind, protocol, _, address in found:
+            try:
+                return self._connect_to(_Socket(family, kind, protocol), address)
+            except OSError as error:
+                failure = error
+        raise failure
+
+    def _connect_to(self, candidate: socket.socket, address: Any) -> socket.socket:
+        try:
+            candidate.settimeout(self._patience())
+            candidate.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            candidate.connect(address)
+            # For TLS, whose handshake is one operation to it.
+            candidate.settimeout(self._patience())
+        except BaseException:
+            candidate.close()
+            raise
+        return candidate
+
+    def _patience(self) -> float:
+        left = _wire.get().left()
+        return min(left, self.timeout or left)
+
+
+class _TLSConnection(_Connection, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection

@@ -1,0 +1,28 @@
+"""The kit's commands, as a shell runs them."""
+
+from cutwork.drill.points import POINTS
+from tests.services.processes import Processes
+
+KIT = ("python", "-m", "cutwork.drill")
+
+
+def test_a_seed_is_simulated_and_its_trace_printed(processes: Processes) -> None:
+    run = processes.start(*KIT, "simulate", "--seed", "3", "--jobs", "4", "--trace")
+    assert run.wait(60) == 0
+    assert "reconciler-0." in run.log
+    assert "1 seeds held, 0 broke" in run.log
+
+
+def test_every_point_is_listed_with_its_role(processes: Processes) -> None:
+    run = processes.start(*KIT, "points")
+    assert run.wait(60) == 0
+    assert [tuple(line.split()) for line in run.log.splitlines()] == [
+        (role, point) for point, role in POINTS.items()
+    ]
+
+
+def test_a_drill_is_not_started_against_an_api(processes: Processes) -> None:
+    environ = {"CUTWORK_API_URL": "https://api.example"}
+    run = processes.start("cutwork", "drill", "--jobs", "1", env=environ)
+    assert run.wait(60) == 2
+    assert "a drill never talks to a provider that is paid" in run.log

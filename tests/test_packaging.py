@@ -1,0 +1,177 @@
+"""What is installed: the declared packages, all their files, one top-level name, and it runs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import venv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CONSTRAINTS = ROOT / "constraints.txt"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+FOLDERS: Mapping[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
+VERSION: str = PROJECT["project"]["version"]
+ROLES = sorted(folder for name, folder in FOLDERS.items() if name != "cutwork")
+NOT_SOURCE = shutil.ignore_patterns(
+    ".git", ".venv", ".*_cache", ".cutwork", ".hypothesis", "__pycache__", "*.egg-info",
+    "build", "dist", "demo-output",
+)  # fmt: skip
+# What an app that only enqueues must not pay for.
+HEAVY = (
+    "alembic", "celery", "click", "cv2", "granian", "kombu", "numpy", "obstore", "PIL",
+    "requests", "rich", "urllib3",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Built:
+    """The files that `python -m build` makes."""
+
+    sdist: Path
+    wheel: Path  # built from the sdist, as an index serves it
+    direct_wheel: Path  # built from the checkout, as `pip install .` does
+
+
+def run(*words: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> str:
+    """What a program prints; what it complains about, if it fails."""
+    done = subprocess.run(
+        words, cwd=cwd, env={**os.environ, **(env or {})},
+        capture_output=True, check=False, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    """Path → bytes of every file of a wheel."""
+    with ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if name[-1] != "/"}
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Built from a copy, so that the checkout gets no build folder."""
+    top = tmp_path_factory.mktemp("build")
+    source = shutil.copytree(ROOT, top / "source", ignore=NOT_SOURCE)
+    pinned = {"PIP_CONSTRAINT": CONSTRAINTS.as_uri()}
+    build = (sys.executable, "-m", "build")
+    run(*build, "--outdir", top / "dist", cwd=source, env=pinned)
+    run(*build, "--wheel", "--outdir", top / "direct", cwd=source, env=pinned)
+    [sdist], [wheel] = (top / "dist").glob("*.tar.gz"), (top / "dist").glob("*.whl")
+    [direct] = (top / "direct").glob("*.whl")
+    return Built(sdist, wheel, direct)
+
+
+@pytest.fixture(scope="session")
+def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment that has the wheel, without extras, and nothing else."""
+    home = tmp_path_factory.mktemp("installed")
+    venv.create(home, with_pip=True)
+    python = home / "bin" / "python"
+    run(
+        python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+        "--constraint", CONSTRAINTS, built.wheel, cwd=home,
+    )  # fmt: skip
+    return python.parent
+
+
+def test_every_package_is_declared() -> None:
+    found = {
+        ".".join((name, *init.parent.relative_to(ROOT / folder).parts))
+        for name, folder in FOLDERS.items()
+        for init in (ROOT / folder).rglob("__init__.py")
+    }
+
+    assert found == set(PROJECT["tool"]["setuptools"]["packages"])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_imported_by_its_folder_says_its_real_name(role: str) -> None:
+    refused = subprocess.run(
+        [sys.executable, "-c", f"import {role}"],
+        cwd=ROOT, capture_output=True, check=False, text=True,
+    )  # fmt: skip
+
+    assert refused.returncode == 1
+    last = refused.stderr.splitlines()[-1]
+    assert last == f"ImportError: {role} is cutwork.{role} when imported"
+
+
+def test_the_wheel_has_one_top_level_name(built: Built) -> None:
+    names = {name.split("/")[0] for name in contents(built.wheel)}
+
+    assert names == {"cutwork", f"cutwork-{VERSION}.dist-info"}
+
+
+def test_the_wheel_has_every_file_of_every_package(built: Built) -> None:
+    expected = {
+        f"{name.replace('.', '/')}/{path.relative_to(ROOT / folder).as_posix()}"
+        for name, folder in FOLDERS.items()
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+    packed = {name for name in contents(built.wheel) if name.startswith("cutwork/")}
+
+    assert packed == expected
+    assert "cutwork/migrations/env.py" in packed
+    assert any(name.startswith("cutwork/migrations/versions/m0001") for name in packed)
+    assert "cutwork/cli/photographs/astronaut.png" in packed
+
+
+def test_a_wheel_from_the_sdist_equals_one_from_the_checkout(built: Built) -> None:
+    assert contents(built.wheel) == contents(built.direct_wheel)
+
+
+def test_the_sdist_carries_the_licence_and_the_readme(built: Built) -> None:
+    with tarfile.open(built.sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+
+    assert {"LICENSE", "README.md", "pyproject.toml"} <= names
+
+
+def test_the_installed_command_tells_its_version(installed: Path, tmp_path: Path) -> None:
+    assert VERSION in run(installed / "cutwork", "--version", cwd=tmp_path)
+
+
+def test_the_installed_command_explains_itself(installed: Path, tmp_path: Path) -> None:
+    said = run(installed / "cutwork", "--help", cwd=tmp_path)
+
+    listed = set(re.findall(r"^  ([a-z]+)\b", said, re.MULTILINE))
+    assert {"up", "demo", "enqueue", "worker", "reconciler", "webhook", "sandbox", "db"} <= listed
+
+
+def test_every_role_is_imported_from_where_it_is_installed(installed: Path, tmp_path: Path) -> None:
+    names = sorted(FOLDERS)
+    source = (
+        f"import {', '.join(names)}; print({', '.join(f'{n}.__file__' for n in names)}, sep='\\n')"
+    )
+
+    places = run(installed / "python", "-c", source, cwd=tmp_path).splitlines()
+
+    assert len(places) == len(names)
+    assert all(Path(place).is_relative_to(installed.parent) for place in places)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_role_is_installed_under_its_generic_name(
+    installed: Path, tmp_path: Path, role: str
+) -> None:
+    source = f"from importlib.util import find_spec; print(find_spec({role!r}))"
+
+    assert run(installed / "python", "-c", source, cwd=tmp_path) == "None\n"
+
+
+def test_importing_the_library_costs_an_app_nothing_it_does_not_use(tmp_path: Path) -> None:
+    source = f"import cutwork, sys; print(sorted(set({HEAVY!r}) & set(sys.modules)))"
+
+    assert run(sys.executable, "-c", source, cwd=tmp_path) == "[]\n"

@@ -1,0 +1,118 @@
+"""Group commit: callbacks that arrive together become durable together, and then are answered.
+
+One thread a process takes what is queued, commits it, and repeats; nobody waits for a timer. A
+callback is answered when the transaction that holds it has committed, and never before.
+"""
+
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from cutwork import database, ledger
+from cutwork.ledger import Heard
+from cutwork.report import Report
+from cutwork.settings import Settings
+
+_LARGEST_BATCH = 200
+# A commit that takes longer is stuck, and whoever comes then is sent away at once: the server's
+# threads must not all wait here, or nobody answers /healthz.
+_STUCK_AFTER = 3.0
+# An app may keep a job's row locked for as long as its transaction lasts; the other callbacks go
+# on. SQLite has one lock for all, and its own patience.
+_LOCK_PATIENCE = {
+    "postgresql": "SET LOCAL lock_timeout = '500ms'",
+    "mysql": "SET SESSION innodb_lock_wait_timeout = 1",
+    "mariadb": "SET SESSION innodb_lock_wait_timeout = 1",
+}
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """One authentic callback; ``report`` is None when its body says nothing that we can read."""
+
+    job_id: UUID
+    attempt: int
+    report: Report | None
+    answer: "Future[Heard]" = field(default_factory=Future, compare=False)
+
+
+class Inbox:
+    """``put(hearing)`` is a future: done when the callback is durable, or cannot be."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine, self._settings = engine, settings
+        self._queue: SimpleQueue[Hearing] = SimpleQueue()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._committing_since: float | None = None
+
+    def put(self, hearing: Hearing) -> "Future[Heard]":
+        since = self._committing_since
+        if since is not None and time.monotonic() - since > _STUCK_AFTER:
+            hearing.answer.set_exception(TimeoutError("the database does not answer"))
+            return hearing.answer
+        self._queue.put(hearing)
+        # Started by the first callback, so that it runs in the process that the server forked.
+        if self._thread is None:
+            with self._starting:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
+                    self._thread.start()
+        return hearing.answer
+
+    def _run(self) -> None:
+        while True:
+            batch = [self._queue.get()]
+            with suppress(Empty):
+                while len(batch) < _LARGEST_BATCH:
+                    batch.append(self._queue.get_nowait())
+            self._settle(batch)
+            self._committing_since = None
+
+    def _settle(self, batch: list[Hearing]) -> None:
+        """Store them together, or else each alone: one bad callback must not take the others."""
+        error = self._commit(batch)
+        if error is None:
+            return
+        if _is_down(error, self._engine.dialect.name):
+            for hearing in batch:
+                hearing.answer.set_exception(error)
+            return
+        for hearing in batch:
+            if error := self._commit([hearing]):
+                hearing.answer.set_exception(error)
+
+    def _commit(self, batch: list[Hearing]) -> Exception | None:
+        self._committing_since = time.monotonic()
+        try:
+            with self._engine.begin() as tx:
+                heard = self._write(tx, batch)
+        except Exception as error:  # noqa: BLE001 - it is handed to whoever waits for it
+            return error
+        for hearing in batch:
+            hearing.answer.set_result(heard[id(hearing)])
+        return None
+
+    def _write(self, tx: Connection, batch: list[Hearing]) -> dict[int, Heard]:
+        if patience := _LOCK_PATIENCE.get(tx.dialect.name):
+            tx.exec_driver_sql(patience)
+        # In the order of the ids, so that two processes with the same jobs cannot deadlock.
+        ordered = sorted(batch, key=lambda hearing: hearing.job_id)
+        return {
+            id(one): ledger.hear(tx, one.job_id, one.attempt, one.report, self._settings)
+            for one in ordered
+        }
+
+
+def _is_down(error: Exception, dialect: str) -> bool:
+    """Whether the fault is the database's: then each callback alone would only wait as well."""
+    if not isinstance(error, InterfaceError | OperationalError):
+        return False
+    return dialect not in _LOCK_PATIENCE or not database.is_contention(error)

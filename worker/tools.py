@@ -1,0 +1,87 @@
+"""What the steps of a job need: settings, database, provider, storage; one set for each process."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Concatenate, ParamSpec, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from cutwork import callbacks, database, log
+from cutwork.provider import Provider
+from cutwork.settings import Settings, current
+from cutwork.storage import Storage
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# How long a worker holds on to what it learned while the database is away: forgotten, a POST that
+# was accepted is uncertain, and may be paid for again.
+_PATIENCE = 600.0
+
+
+@dataclass(frozen=True)
+class Tools:
+    settings: Settings
+    engine: Engine
+    provider: Provider
+    storage: Storage
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Tools":
+        """Everything that a step relies on, checked before any job is touched.
+
+        Raises:
+            InvalidSetting: a setting cannot be used, or callbacks are wanted without a secret.
+        """
+        callbacks.url(settings, UUID(int=0), 1, now=0.0)
+        engine = database.engine(settings.database, pool_size=settings.concurrency)
+        return cls(settings, engine, Provider(settings), Storage.at(settings.storage))
+
+    def record(
+        self,
+        verb: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Write down what is known now, and hold on to it while the database cannot take it.
+
+        The verb may have been committed when the connection broke, and is then run again: every
+        verb that records an outcome changes nothing the second time.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return database.transact(self.engine, verb, *args, **kwargs)
+            except (DBAPIError, PoolTimeout) as error:
+                if not _is_outage(error) or time.monotonic() > deadline:
+                    raise
+                log.event("database away", level=logging.WARNING, fault=type(error).__name__)
+            time.sleep(0.5)
+
+
+def _is_outage(error: DBAPIError | PoolTimeout) -> bool:
+    if isinstance(error, PoolTimeout):
+        return True
+    return error.connection_invalidated or type(error).__name__ in (
+        "OperationalError",
+        "InterfaceError",
+    )
+
+
+_made: dict[int, Tools] = {}
+_making = threading.Lock()
+
+
+def tools() -> Tools:
+    """This process's own: a forked child must not share its parent's connections."""
+    with _making:
+        if os.getpid() not in _made:
+            _made[os.getpid()] = Tools.of(current())
+        return _made[os.getpid()]
