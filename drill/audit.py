@@ -15,6 +15,7 @@ from sqlalchemy import Engine, func, select
 
 from cutwork import callbacks, database, jobs, schema
 from cutwork.errors import StorageError
+from cutwork.explain import explain
 from cutwork.job import Job
 from cutwork.settings import Settings
 from cutwork.states import PAID, RESTING, Attempt, State
@@ -43,6 +44,10 @@ def audit(engine: Engine, settings: Settings, ledger: Mapping[str, Any], owner: 
     with database.read_only(engine).connect() as tx:
         mine = select(schema.job.c.id).where(schema.job.c.owner == owner)
         all_jobs = [jobs.get(tx, job_id) for job_id in tx.execute(mine).scalars().all()]
+        for job in all_jobs:
+            if job.state not in RESTING:
+                told = explain(tx, job.id, settings)
+                found.expect(False, f"L1: {job.id} is still {job.state}: {told.waits} {told.next}")
         kinds = select(schema.event.c.kind, func.count()).group_by(schema.event.c.kind)
         found.events.update({row[0]: row[1] for row in tx.execute(kinds)})
         doubts = select(schema.event.c.job_id, func.count()).where(
@@ -54,7 +59,8 @@ def audit(engine: Engine, settings: Settings, ledger: Mapping[str, Any], owner: 
     storage = Storage.at(settings.storage)
     for job in all_jobs:
         found.states[job.state] += 1
-        _check_rest(found, job)
+        if job.state in (State.HELD, State.FAILED):
+            found.expect(job.error is not None, f"L1: {job.id} is {job.state} without a reason")
         _check_money(found, job, tasks.pop(job.id, []), doubted.get(job.id, 0), settings)
         if job.state is State.SUCCEEDED:
             _check_files(found, job, storage)
@@ -75,12 +81,6 @@ def _tasks_by_job(
             continue
         tasks.setdefault(claim.job_id, []).append((claim.attempt, task["charges"]))
     return tasks
-
-
-def _check_rest(found: Audit, job: Job) -> None:
-    found.expect(job.state in RESTING, f"L1: {job.id} is still {job.state}")
-    if job.state in (State.HELD, State.FAILED):
-        found.expect(job.error is not None, f"L1: {job.id} is {job.state} without a reason")
 
 
 def _check_money(

@@ -17,6 +17,7 @@ from cutwork.ledger import Heard
 from cutwork.settings import Settings
 from cutwork.states import State
 from cutwork.webhook.app import Webhook
+from cutwork.webhook.forgeries import Forgeries
 from cutwork.webhook.inbox import Hearing, Inbox
 from cutwork.worker.checking import check
 from cutwork.worker.reconciler import Reconciler
@@ -145,6 +146,12 @@ class Desk(Inbox):  # type: ignore[misc]  # no checker sees through the package-
         return answer
 
 
+class Tally(Forgeries):  # type: ignore[misc]
+    """The webhook's count of forged callbacks, without its timer, which would run in real time."""
+
+    def _set_timer(self) -> None: ...
+
+
 @dataclass
 class Post:
     """Carries the provider's callbacks to the webhook, and again when it is not answered 2xx."""
@@ -162,6 +169,7 @@ class Post:
     def __post_init__(self) -> None:
         self._webhook = Webhook(self.settings)
         self._webhook._inbox = Desk(self.engine, self.settings)
+        self._webhook._forgeries = Tally(self.engine)
 
     def send(self, delay: float, letter: Letter, tries: int = _DELIVERIES) -> None:
         self.under_way += 1

@@ -47,6 +47,7 @@ _PAUSE = (1.0, 3.0)
 # The lease of a submit ends five seconds after its claim; a worker stopped for longer loses it.
 _LONG_STOP = 9.0
 _LONGEST_OUTAGE = 20.0
+_LAST_WORDS = 40
 
 Trouble = Callable[[], None]
 Say = Callable[[str], None]
@@ -296,6 +297,9 @@ class Soak:
             if self._count(*(set(State) - RESTING)) == 0:
                 return True
             time.sleep(0.5)
+        for player in self.players:
+            for line in player.log.splitlines()[-_LAST_WORDS:]:
+                self.say(f"{player.name}: {line}")
         return False
 
     def _count(self, *states: State) -> int:

@@ -73,13 +73,15 @@ class Listener:
 
     def serve(self, settings: Settings) -> None:
         """Go on with a webhook of other settings, as after a restart."""
-        self.webhook = Webhook(settings)
+        former, self.webhook = self.webhook, Webhook(settings)
         self._server.set_app(self.webhook)
+        former.close()
 
     def close(self) -> None:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        self.webhook.close()
 
 
 @dataclass

@@ -19,9 +19,11 @@ REQUEST = {"image_url": "https://shop.example/a.png"}
 def tables_at(url: str) -> Iterator[Engine]:
     """An engine on a database whose tables are up to date and empty."""
     engine = database.engine(url)
-    upgrade(engine)
-    yield engine
-    engine.dispose()
+    try:
+        upgrade(engine)
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def wipe(engine: Engine) -> None:

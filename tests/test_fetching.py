@@ -27,6 +27,7 @@ from PIL import Image
 from cutwork.errors import FetchFailed, StorageError
 from cutwork.fetching import Fetched, fetch
 from cutwork.settings import Settings
+from tests.services.waiting import run_until
 
 SECRET = "Signature=hunter2%2Fa%2Bb&Expires=1"
 
@@ -355,17 +356,17 @@ def test_a_server_that_sends_slowly_runs_out_of_time(
 
 
 def test_no_thread_or_socket_is_left_behind(start: Callable[..., Server], tmp_path: Path) -> None:
+    def open_files() -> list[Path]:
+        return list(Path("/proc/self/fd").iterdir())
+
     server = start(sized(PNG))
-    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    files, before = len(open_files()), {*threading.enumerate()}
 
     for _ in range(20):
         fetch(link(server.port), settings=sandbox(server.port), into=tmp_path)
 
-    deadline = time.monotonic() + 10
-    while any(isinstance(thread, threading.Timer) for thread in threading.enumerate()):
-        assert time.monotonic() < deadline
-    while len(list(Path("/proc/self/fd").iterdir())) > open_before:
-        assert time.monotonic() < deadline
+    assert not {*threading.enumerate()} - before - {*server._threads}
+    run_until(lambda: len(open_files()) <= files, 60, "sockets stay open")
 
 
 @pytest.fixture

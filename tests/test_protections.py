@@ -153,9 +153,11 @@ def test_a_callback_whose_commit_fails_is_not_answered(world: World) -> None:
         raise OperationalError("COMMIT", {}, Exception("the disk is full"))
 
     event.listen(world.engine, "commit", broken)
-    answer = Inbox(world.engine, SETTINGS).put(Hearing(ticket.job_id, 1, done()))
+    inbox = Inbox(world.engine, SETTINGS)
+    answer = inbox.put(Hearing(ticket.job_id, 1, done()))
 
     with pytest.raises(OperationalError, match="the disk is full"):
         answer.result(30)
+    inbox.close()
     event.remove(world.engine, "commit", broken)
     assert world.state(ticket.job_id) is State.WAITING

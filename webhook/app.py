@@ -10,6 +10,7 @@ It imports neither Celery nor an HTTP client, and a forged token never reaches S
 a server would log the exception together with the address, and the token in it.
 """
 
+import atexit
 import logging
 import os
 import threading
@@ -46,9 +47,15 @@ class Webhook:
     def __init__(self, settings: Settings) -> None:
         ensure_secrets(settings)
         self._settings = settings
-        engine = database.engine(settings.database, pool_size=3)
-        self._inbox, self._is_ready = Inbox(engine, settings), Readiness(engine)
-        self._forgeries = Forgeries(engine)
+        self._engine = database.engine(settings.database, pool_size=3)
+        self._inbox, self._is_ready = Inbox(self._engine, settings), Readiness(self._engine)
+        self._forgeries = Forgeries(self._engine)
+
+    def close(self) -> None:
+        """When the server has served its last request: write down what is left, and disconnect."""
+        self._inbox.close()
+        self._forgeries.close()
+        self._engine.dispose()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         started = time.monotonic()
@@ -172,7 +179,8 @@ class _Lazily:
                 if process not in self._made:
                     try:
                         log.configure(current())
-                        self._made[process] = Webhook(current())
+                        made = self._made[process] = Webhook(current())
+                        atexit.register(made.close)
                     except CutworkError as error:
                         _forget_secrets(environ, "none")
                         log.event(f"no webhook: {error}", level=logging.ERROR)

@@ -5,8 +5,6 @@ A statement for each would let strangers, who need no token for it, keep the dat
 
 import logging
 import threading
-import weakref
-from collections.abc import Callable
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,7 +20,8 @@ class Forgeries:
     def __init__(self, engine: Engine, every: float = _EVERY) -> None:
         self._engine, self._every = engine, every
         self._lock = threading.Lock()
-        self._count, self._timed = 0, False
+        self._count = 0
+        self._timer: threading.Timer | None = None
 
     def note(self) -> None:
         """Count one. It costs no statement, and the first of them sets the timer."""
@@ -32,10 +31,24 @@ class Forgeries:
 
     def tell(self) -> None:
         """Write down how many came since the last time; they are kept if that fails."""
+        if not self._write():
+            with self._lock:
+                self._set_timer()
+
+    def close(self) -> None:
+        """Tell the last of them."""
         with self._lock:
-            count, self._count, self._timed = self._count, 0, False
+            timer = self._timer
+        if timer is not None:
+            timer.cancel()
+            timer.join()
+            self._write()
+
+    def _write(self) -> bool:
+        with self._lock:
+            count, self._count, self._timer = self._count, 0, None
         if not count:
-            return
+            return True
         try:
             with self._engine.begin() as tx:
                 events.record_forgeries(tx, count)
@@ -43,17 +56,11 @@ class Forgeries:
             log.event("forgeries not told", level=logging.WARNING, fault=type(error).__name__)
             with self._lock:
                 self._count += count
-                self._set_timer()
+            return False
+        return True
 
     def _set_timer(self) -> None:
-        if self._timed:
-            return
-        # Weakly: a webhook that is gone must not speak any more.
-        timer = threading.Timer(self._every, _call, [weakref.WeakMethod(self.tell)])
-        timer.daemon = self._timed = True
-        timer.start()
-
-
-def _call(method: "weakref.WeakMethod[Callable[[], None]]") -> None:
-    if tell := method():
-        tell()
+        if self._timer is None:
+            self._timer = threading.Timer(self._every, self.tell)
+            self._timer.daemon = True
+            self._timer.start()

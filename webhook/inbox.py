@@ -48,7 +48,7 @@ class Inbox:
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine, self._settings = engine, settings
-        self._queue: SimpleQueue[Hearing] = SimpleQueue()
+        self._queue: SimpleQueue[Hearing | None] = SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._committing_since: float | None = None
@@ -67,12 +67,21 @@ class Inbox:
                     self._thread.start()
         return hearing.answer
 
+    def close(self) -> None:
+        """Answer whoever has come, and end; nobody may come any more."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+
     def _run(self) -> None:
-        while True:
-            batch = [self._queue.get()]
+        while (first := self._queue.get()) is not None:
+            batch = [first]
             with suppress(Empty):
                 while len(batch) < _LARGEST_BATCH:
-                    batch.append(self._queue.get_nowait())
+                    if (following := self._queue.get_nowait()) is None:
+                        self._queue.put(None)
+                        break
+                    batch.append(following)
             self._settle(batch)
             self._committing_since = None
 

@@ -15,7 +15,8 @@ import pytest
 from cutwork import gate, ledger
 from cutwork.drill.simulator import Broken, Place, simulate
 
-pytestmark = pytest.mark.long
+# Tracing lines would take longer than the simulations; their code is covered elsewhere too.
+pytestmark = [pytest.mark.long, pytest.mark.no_cover]
 
 SEEDS = int(os.environ.get("CUTWORK_TEST_SEEDS", "500"))
 BASE = int(os.environ.get("CUTWORK_TEST_SEED", f"{datetime.now(UTC):%Y%m%d}0000"))

@@ -72,7 +72,7 @@ def test_a_deployment_under_fire_breaks_no_promise(
             private_postgresql.start()
 
     troubles = {"database away": database_away, "broker restarted": private_redis.restart}
-    soak = Soak(Orders(JOBS, SECONDS, seed=4), environ, troubles=troubles)
+    soak = Soak(Orders(JOBS, SECONDS, seed=4), environ, print, troubles)
 
     shown = soak.run()
 

@@ -12,6 +12,7 @@ from cutwork.clock import now
 from cutwork.migrations.upgrade import upgrade
 from cutwork.schema import attempt, event, job
 from cutwork.settings import Settings
+from cutwork.webhook.app import Webhook
 
 SECRET, OLD_SECRET = "the secret that signs " * 2, "the secret of last year " * 2
 KEY = "key-of-us"[:8]
@@ -26,6 +27,7 @@ class Desk:
     url: str
     options: dict[str, str] = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)
+    _webhooks: list[Webhook] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.engine: Engine = database.engine(self.url)
@@ -74,7 +76,14 @@ class Desk:
             ledger.cancel(tx, job_id)
             assert ledger.purge(tx, [job_id]) == 1
 
+    def webhook(self, settings: Settings | None = None) -> Webhook:
+        """One in this process, which is closed with the desk."""
+        self._webhooks.append(Webhook(settings or self.settings))
+        return self._webhooks[-1]
+
     def close(self) -> None:
+        for webhook in self._webhooks:
+            webhook.close()
         self.engine.dispose()
 
     def _read(self, statement: Any) -> Any:

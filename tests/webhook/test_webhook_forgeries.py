@@ -1,11 +1,12 @@
 """Forged callbacks are counted, and cost the database next to nothing."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from sqlalchemy import select, text
 
-from cutwork import database
 from cutwork.schema import event
 from cutwork.webhook.app import Webhook
 from cutwork.webhook.forgeries import Forgeries
@@ -69,7 +70,7 @@ def test_a_webhook_counts_whatever_is_not_authentic_and_nothing_else(
 ) -> None:
     desk = make_desk()
     _, token = desk.send()
-    webhook = Webhook(desk.settings)
+    webhook = desk.webhook()
     tokens = forgeries(desk)
 
     for one in (*tokens.values(), token):
@@ -81,12 +82,17 @@ def test_a_webhook_counts_whatever_is_not_authentic_and_nothing_else(
     assert told(desk) == [len(tokens)]
 
 
-def test_a_webhook_that_is_gone_speaks_no_more(make_desk: Callable[..., Desk]) -> None:
-    desk = make_desk()
-    gone = Forgeries(database.engine(desk.url), every=0.05)
-    gone.note()
-    del gone
-    after = Forgeries(desk.engine, every=0.3)
-    after.note()
+def test_a_webhook_that_ends_tells_the_last_and_leaves_nothing_open(
+    make_desk: Callable[..., Desk],
+) -> None:
+    desk = make_desk("postgresql")
+    _, token = desk.send()
+    webhook = Webhook(replace(desk.settings, callback_secrets=("not the one that signed" * 2,)))
+    threads = {*threading.enumerate()}
 
-    run_until(lambda: told(desk) == [1], 20.0, "the other one is told")
+    call(webhook, f"/callbacks/{token}")
+    webhook.close()
+
+    assert told(desk) == [1]
+    assert webhook._engine.pool.checkedin() == webhook._engine.pool.checkedout() == 0
+    assert {*threading.enumerate()} <= threads

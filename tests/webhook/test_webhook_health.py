@@ -45,6 +45,7 @@ def test_readyz_is_503_until_the_tables_are_there(
     Desk(url).close()
 
     run_until(lambda: ask(webhook, "/readyz") == "200 OK", 5.0, "the webhook is ready")
+    webhook.close()
 
 
 def test_readyz_follows_the_database(
@@ -79,7 +80,7 @@ def test_many_probes_are_one_question(make_desk: Callable[..., Desk]) -> None:
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_a_probe_may_be_a_head_and_nothing_else(make_desk: Callable[..., Desk], path: str) -> None:
-    webhook = Webhook(make_desk().settings)
+    webhook = make_desk().webhook()
 
     assert ask(webhook, path, "HEAD") == "200 OK"
     assert ask(webhook, path, "POST") == "405 Method Not Allowed"
@@ -87,7 +88,7 @@ def test_a_probe_may_be_a_head_and_nothing_else(make_desk: Callable[..., Desk], 
 
 @pytest.mark.parametrize("path", ["", "/", "*", "/healthz/", "/callbacks", "//healthz"])
 def test_there_is_nothing_else(desk: Desk, path: str) -> None:
-    assert ask(Webhook(desk.settings), path) == "404 Not Found"
+    assert ask(desk.webhook(), path) == "404 Not Found"
 
 
 def test_a_webhook_without_a_secret_would_refuse_every_callback_and_does_not_start() -> None:

@@ -22,16 +22,18 @@ REPORT = Report.read(DONE)
 @pytest.fixture
 def make_inbox() -> Iterator[Callable[[Desk], tuple[Inbox, list[str]]]]:
     """An inbox of a desk, and the commits that it makes."""
-    engines: list[Engine] = []
+    made: list[tuple[Engine, Inbox]] = []
 
     def make(desk: Desk) -> tuple[Inbox, list[str]]:
-        engines.append(database.engine(desk.url, pool_size=3))
+        engine = database.engine(desk.url, pool_size=3)
         commits: list[str] = []
-        event.listen(engines[-1], "commit", lambda _connection: commits.append("commit"))
-        return Inbox(engines[-1], desk.settings), commits
+        event.listen(engine, "commit", lambda _connection: commits.append("commit"))
+        made.append((engine, Inbox(engine, desk.settings)))
+        return made[-1][1], commits
 
     yield make
-    for engine in engines:
+    for engine, inbox in made:
+        inbox.close()
         engine.dispose()
 
 
@@ -79,6 +81,21 @@ def test_a_callback_alone_does_not_wait_for_company(
         assert inbox.put(Hearing(desk.send()[0], 1, REPORT)).result(10) is Heard.MOVED
 
     assert len(commits) == 3
+
+
+def test_whoever_came_before_the_end_is_answered(
+    make_desk: Callable[..., Desk], make_inbox: Callable[..., tuple[Inbox, list[str]]]
+) -> None:
+    desk = make_desk()
+    inbox, _ = make_inbox(desk)
+    ids = [desk.send()[0] for _ in range(3)]
+    free, first = hold(inbox, desk)
+    behind = [inbox.put(Hearing(job_id, 1, REPORT)) for job_id in ids]
+    threading.Timer(0.05, free.set).start()
+
+    inbox.close()
+
+    assert [answer.result(0) for answer in [first, *behind]] == [Heard.MOVED] * 4
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

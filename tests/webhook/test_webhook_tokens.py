@@ -82,7 +82,7 @@ def test_what_is_not_authentic_gets_one_answer_and_not_one_statement(
 ) -> None:
     desk = make_desk()
     tokens = forgeries(desk)
-    webhook = Webhook(desk.settings)
+    webhook = desk.webhook()
     before = desk.rows()
     statements.clear()
 
@@ -101,7 +101,7 @@ def test_the_token_of_an_attempt_that_never_was_changes_nothing(
     job_id, _ = desk.send()
     before = desk.rows()
 
-    status, *_ = call(Webhook(desk.settings), f"/callbacks/{desk.mint(job_id, 2)}")
+    status, *_ = call(desk.webhook(), f"/callbacks/{desk.mint(job_id, 2)}")
 
     assert status == "410 Gone"
     assert desk.rows() == before
@@ -113,7 +113,7 @@ def test_a_token_speaks_of_its_own_attempt_only(make_desk: Callable[..., Desk]) 
     failed = "state=-7&task_id=task-of-the-first"
 
     status, *_ = call(
-        Webhook(desk.settings), f"/callbacks/{desk.mint(job_id, 1)}", query=failed, method="GET"
+        desk.webhook(), f"/callbacks/{desk.mint(job_id, 1)}", query=failed, method="GET"
     )
 
     assert status == "200 OK"
@@ -124,7 +124,7 @@ def test_a_token_speaks_of_its_own_attempt_only(make_desk: Callable[..., Desk]) 
 def test_a_replayed_callback_changes_nothing_but_its_count(make_desk: Callable[..., Desk]) -> None:
     desk = make_desk()
     job_id, token = desk.send()
-    webhook = Webhook(desk.settings)
+    webhook = desk.webhook()
     query = "state=1&task_id=t&image=https://results.example/a.png"
     for _ in range(2):
         call(webhook, f"/callbacks/{token}", query=query, method="GET")
@@ -152,9 +152,9 @@ def test_a_token_that_a_listed_old_secret_signed_is_good(make_desk: Callable[...
     job_id, _ = desk.send()
     old = desk.mint(job_id, 1, OLD_SECRET)
 
-    assert call(Webhook(desk.settings), f"/callbacks/{old}")[0] == "200 OK"
+    assert call(desk.webhook(), f"/callbacks/{old}")[0] == "200 OK"
     retired = Settings.of(database_url=desk.url, callback_secrets=SECRET)
-    assert call(Webhook(retired), f"/callbacks/{old}")[0] == "404 Not Found"
+    assert call(desk.webhook(retired), f"/callbacks/{old}")[0] == "404 Not Found"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "DELETE"])
@@ -168,7 +168,7 @@ def test_no_token_and_no_query_is_left_for_others(
     _, token = desk.send()
     query = f"state=1&image=https://results.example/cut.png?sig=secret&echo={token}"
 
-    _, _, _, environ = call(Webhook(desk.settings), f"{front}{token}", query=query, method=method)
+    _, _, _, environ = call(desk.webhook(), f"{front}{token}", query=query, method=method)
 
     left = repr({name: value for name, value in environ.items() if isinstance(value, str)})
     assert token not in left
@@ -187,7 +187,7 @@ def test_a_token_in_front_of_another_path_is_not_shown(
     desk = make_desk()
     _, token = desk.send()
 
-    status, _, _, environ = call(Webhook(desk.settings), f"/callbacks/{token}/callbacks/x")
+    status, _, _, environ = call(desk.webhook(), f"/callbacks/{token}/callbacks/x")
 
     assert status == "404 Not Found"
     assert token not in repr(environ["PATH_INFO"])
@@ -226,7 +226,7 @@ def test_no_error_leaves_the_webhook_with_the_address_in_it(
         environ |= {"wsgi.input": io.BytesIO(b"ab"), "CONTENT_LENGTH": "2"}
     told: list[str] = []
 
-    list(Webhook(desk.settings)(environ, lambda status, _headers: told.append(status)))
+    list(desk.webhook()(environ, lambda status, _headers: told.append(status)))
 
     assert told == [status]
     assert token not in repr([vars(record) for record in caplog.records])
