@@ -6,7 +6,8 @@ from collections import Counter
 import click
 
 from .points import POINTS
-from .simulator import Broken, Outcome, Place, simulate
+from .seeds import simulate_all, simulate_each
+from .simulator import Broken, Outcome, Place
 
 _EVERY = 10.0
 
@@ -22,20 +23,28 @@ def main() -> None:
 @click.option("--jobs", type=click.IntRange(4), default=20, show_default=True, help="In each.")
 @click.option("--database", default="", help="A database to use, and to empty; SQLite by default.")
 @click.option("--trace", is_flag=True, help="Print what happened, line by line.")
-def simulate_seeds(seeds: int, seed: int, jobs: int, database: str, trace: bool) -> None:
-    """T2: run seeds one after the other, each a simulation of its own."""
+@click.option(
+    "--processes", type=click.IntRange(1), default=1, show_default=True, help="At the same time."
+)
+def simulate_seeds(
+    seeds: int, seed: int, jobs: int, database: str, trace: bool, processes: int
+) -> None:
+    """T2: run seeds, each a simulation of its own."""
+    if processes > 1 and (database or trace):
+        raise click.UsageError("--processes goes with neither --database nor --trace")
     total = Total()
+    lines: list[str] | None = [] if trace else None
+    wanted = range(seed, seed + seeds)
     with Place(database) as place:
         said = time.monotonic()
-        for number in range(seed, seed + seeds):
-            lines: list[str] | None = [] if trace else None
-            try:
-                total.add(simulate(number, jobs, place, lines))
-            except Broken as broken:
-                total.broken.append(number)
-                click.echo(f"seed {number}: {broken}", err=True)
-            for line in lines or ():
-                click.echo(line)
+        for number, came in (
+            simulate_all(wanted, jobs, processes)
+            if processes > 1
+            else simulate_each(wanted, jobs, place, lines)
+        ):
+            total.add(number, came)
+            while lines:
+                click.echo(lines.pop(0))
             if time.monotonic() - said > _EVERY:
                 said = time.monotonic()
                 click.echo(f"{number - seed + 1} seeds, {len(total.broken)} broken", err=True)
@@ -60,7 +69,11 @@ class Total:
         self.sometimes: Counter[str] = Counter()
         self.states: Counter[str] = Counter()
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, seed: int, outcome: Outcome | Broken) -> None:
+        if isinstance(outcome, Broken):
+            self.broken.append(seed)
+            click.echo(f"seed {seed}: {outcome}", err=True)
+            return
         self.seeds += 1
         self.charges += outcome.charges
         self.struck += outcome.struck

@@ -62,10 +62,13 @@ class Broken(AssertionError):
     """A seed that breaks an invariant, with the command that shows it again."""
 
     def __init__(self, seed: int, size: int, url: str, fault: str) -> None:
-        self.seed = seed
-        elsewhere = "" if url.startswith("sqlite") else " --database URL"
-        again = f"python -m cutwork.drill simulate --seed {seed} --jobs {size}{elsewhere}"
-        super().__init__(f"{fault}\nrepeat it with: {again}")
+        super().__init__(seed, size, url, fault)
+        self.seed, self._size, self._fault = seed, size, fault
+        self._elsewhere = "" if url.startswith("sqlite") else " --database URL"
+
+    def __str__(self) -> str:
+        again = f"simulate --seed {self.seed} --jobs {self._size}{self._elsewhere}"
+        return f"{self._fault}\nrepeat it with: python -m cutwork.drill {again}"
 
 
 class Place:

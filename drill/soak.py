@@ -47,6 +47,8 @@ _PAUSE = (1.0, 3.0)
 # The lease of a submit ends five seconds after its claim; a worker stopped for longer loses it.
 _LONG_STOP = 9.0
 _LONGEST_OUTAGE = 20.0
+# Three attempts that each hang until their time is over, on a machine that is busy.
+_REST_WITHIN = 300.0
 _LAST_WORDS = 40
 
 Trouble = Callable[[], None]
@@ -290,7 +292,7 @@ class Soak:
             if player.point:
                 player.kill()
             player.signal(signal.SIGCONT)
-        deadline = time.monotonic() + 120.0 + 4 * self.orders.jobs / self.settings.rate
+        deadline = time.monotonic() + _REST_WITHIN + 4 * self.orders.jobs / self.settings.rate
         while time.monotonic() < deadline:
             self._restart_the_dead()
             self._resume()

@@ -10,7 +10,6 @@ It imports neither Celery nor an HTTP client, and a forged token never reaches S
 a server would log the exception together with the address, and the token in it.
 """
 
-import atexit
 import logging
 import os
 import threading
@@ -52,7 +51,7 @@ class Webhook:
         self._forgeries = Forgeries(self._engine)
 
     def close(self) -> None:
-        """When the server has served its last request: write down what is left, and disconnect."""
+        """For whoever embeds it, after the last request: write down what is left, and disconnect."""
         self._inbox.close()
         self._forgeries.close()
         self._engine.dispose()
@@ -179,8 +178,7 @@ class _Lazily:
                 if process not in self._made:
                     try:
                         log.configure(current())
-                        made = self._made[process] = Webhook(current())
-                        atexit.register(made.close)
+                        self._made[process] = Webhook(current())
                     except CutworkError as error:
                         _forget_secrets(environ, "none")
                         log.event(f"no webhook: {error}", level=logging.ERROR)

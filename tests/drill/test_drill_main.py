@@ -13,6 +13,14 @@ def test_a_seed_is_simulated_and_its_trace_printed(processes: Processes) -> None
     assert "1 seeds held, 0 broke" in run.log
 
 
+def test_seeds_may_run_at_the_same_time(processes: Processes) -> None:
+    options = ("--seeds", "12", "--jobs", "4", "--processes", "2")
+    run = processes.start(*KIT, "simulate", *options)
+    assert run.wait(120) == 0
+    assert "12 seeds held, 0 broke" in run.log
+    assert "jobs (48)" in run.log
+
+
 def test_every_point_is_listed_with_its_role(processes: Processes) -> None:
     run = processes.start(*KIT, "points")
     assert run.wait(60) == 0

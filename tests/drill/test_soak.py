@@ -48,7 +48,7 @@ def knock(url: str) -> int:
         return 0
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_deployment_under_fire_breaks_no_promise(
     private_postgresql: PrivateServer, private_redis: PrivateServer, tmp_path: Path
 ) -> None:
