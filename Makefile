@@ -26,7 +26,7 @@ demo: $(VENV)/all ## Cut the sample photographs end to end and show where the pi
 	@$(BIN)/cutwork demo
 
 test: $(VENV)/dev ## Run the tests with coverage; ARGS="-k name" runs some of them, without
-	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),--quiet --numprocesses 3 --dist loadfile --no-loadscope-reorder --cov)
+	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),--quiet --numprocesses 3 --dist loadfile --no-loadscope-reorder --reruns 1 --cov)
 
 mutants: $(VENV)/dev ## Test the tests: each protection that is taken out must make one fail
 	$(BIN)/python -m tests.mutants

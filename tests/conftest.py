@@ -16,6 +16,7 @@ BROKERS = ("filesystem", "redis", "rabbitmq")
 
 SERVICES = pytest.StashKey[Services]()
 SKIPPED = pytest.StashKey[list[pytest.TestReport | pytest.CollectReport]]()
+REPEATED = pytest.StashKey[list[pytest.TestReport]]()
 
 
 @pytest.fixture(scope="session")
@@ -94,8 +95,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def prepare(config: pytest.Config, services: Services) -> None:
     config.stash[SERVICES] = services
-    config.stash[SKIPPED] = []
-    config.pluginmanager.register(Skips(config.stash[SKIPPED]))
+    config.stash[SKIPPED], config.stash[REPEATED] = [], []
+    config.pluginmanager.register(Unusual(config.stash[SKIPPED], config.stash[REPEATED]))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -114,15 +115,21 @@ def pytest_runtest_makereport(
     return report
 
 
-class Skips:
-    """Keeps every skip that is reported, be it from here or from a parallel worker."""
+class Unusual:
+    """Keeps every skip and every repetition that is reported, also from a parallel worker."""
 
-    def __init__(self, skipped: list[pytest.TestReport | pytest.CollectReport]) -> None:
-        self._skipped = skipped
+    def __init__(
+        self,
+        skipped: list[pytest.TestReport | pytest.CollectReport],
+        repeated: list[pytest.TestReport],
+    ) -> None:
+        self._skipped, self._repeated = skipped, repeated
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped and not hasattr(report, "wasxfail"):
             self._skipped.append(report)
+        if report.outcome == "rerun":
+            self._repeated.append(report)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.skipped:
@@ -151,6 +158,10 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
         f"SKIPPED FOR NO SERVICE, which no test may be: {skip.nodeid} ({_reason(skip)})"
         for skip in silent
     ]
+    lines += [
+        f"FAILED ONCE AND RUN AGAIN: {once.nodeid} ({_fault(once)})"
+        for once in session.config.stash[REPEATED]
+    ]
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter:
         for line in lines:
@@ -160,3 +171,9 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
 def _reason(skip: pytest.TestReport | pytest.CollectReport) -> str:
     """What a skipped report gives as its reason: the last of (path, line, reason)."""
     return skip.longrepr[2] if isinstance(skip.longrepr, tuple) else str(skip.longrepr)
+
+
+def _fault(report: pytest.TestReport) -> str:
+    """The error of a failed report, on one line."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return " ".join(str(crash.message if crash else report.longrepr).split())[:300]

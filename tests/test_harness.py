@@ -107,6 +107,26 @@ def test_a_test_that_is_skipped_for_no_service_fails_the_run(
     assert "not today" in result.outlines[-1]
 
 
+def test_a_test_that_was_run_again_is_named_with_its_fault(inner: pytest.Pytester) -> None:
+    inner.makepyfile("""
+        import pytest
+        tried = []
+
+        def test_that_fails_once():
+            tried.append(1)
+            assert len(tried) == 2, "too early"
+
+        @pytest.mark.flaky(reruns=0)
+        def test_that_may_not_fail(): assert not tried
+    """)
+
+    result = inner.runpytest_inprocess("-p", "no:cacheprovider", "--reruns", "1")
+
+    result.assert_outcomes(passed=1, failed=1)
+    assert result.outlines[-1].startswith("FAILED ONCE AND RUN AGAIN: test_a_test_that_was_run")
+    assert "::test_that_fails_once (AssertionError: too early" in result.outlines[-1]
+
+
 def test_a_failed_test_shows_the_end_of_the_logs_of_its_processes(inner: pytest.Pytester) -> None:
     inner.makepyfile("""
         def test_that_fails(processes):

@@ -51,7 +51,7 @@ class Webhook:
         self._forgeries = Forgeries(self._engine)
 
     def close(self) -> None:
-        """For whoever embeds it, after the last request: write down what is left, and disconnect."""
+        """For whoever embeds it, after the last request: tell what is left, and disconnect."""
         self._inbox.close()
         self._forgeries.close()
         self._engine.dispose()

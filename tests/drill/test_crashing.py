@@ -22,7 +22,8 @@ from tests.services.processes import Process, Processes
 from tests.services.waiting import run_until
 from tests.test_matrix import Site, site
 
-pytestmark = pytest.mark.long
+# What is found once is found: it is not run again in the hope that it goes away.
+pytestmark = [pytest.mark.long, pytest.mark.flaky(reruns=0)]
 
 QUESTIONS = [point for point in POINTS if "check" in point or "query" in point]
 WAVES = [

@@ -17,7 +17,7 @@ from cutwork.drill.seeds import simulate_all
 from cutwork.drill.simulator import Broken, Place, simulate
 
 # Tracing lines would take longer than the simulations; their code is covered elsewhere too.
-pytestmark = [pytest.mark.long, pytest.mark.no_cover]
+pytestmark = [pytest.mark.long, pytest.mark.no_cover, pytest.mark.flaky(reruns=0)]
 
 SEEDS = int(os.environ.get("CUTWORK_TEST_SEEDS", "500"))
 BASE = int(os.environ.get("CUTWORK_TEST_SEED", f"{datetime.now(UTC):%Y%m%d}0000"))
