@@ -256,7 +256,7 @@ def test_a_connection_is_kept_for_the_next_request(make_client: Any) -> None:
     ("head", "status"),
     [
         (b"GET http://[ HTTP/1.1\r\n", b"400"),
-        (b"BREW /healthz HTTP/1.1\r\n", b"501"),
+        (b"BREW /healthz HTTP/1.1\r\n", b"404"),
         (b"POST /task/pic/segmentation HTTP/1.1\r\nContent-Length: -1\r\n", b"411"),
         (b"POST /task/pic/segmentation HTTP/1.1\r\nContent-Length: x\r\n", b"411"),
         (
