@@ -86,7 +86,9 @@ class Clocks:
 
     def __init__(self, schedule: Schedule, chance: Random, make: Callable[[], Reconciler]) -> None:
         self._schedule, self._chance, self._make = schedule, chance, make
-        self._running: list[Reconciler | None] = [make() for _ in range(RECONCILERS)]
+        # Also those that are in the middle of a look when the simulation ends.
+        self._alive: set[Reconciler] = set()
+        self._running: list[Reconciler | None] = [self._start() for _ in range(RECONCILERS)]
         self._due = [0.0] * RECONCILERS
         self.next_alarm: Callable[[], float] = lambda: 0.0
 
@@ -101,9 +103,13 @@ class Clocks:
             self._look_in(number, self._chance.uniform(0.1, _SOON))
 
     def close(self) -> None:
-        for one in self._running:
-            if one is not None:
-                one.close()
+        for one in self._alive:
+            one.close()
+
+    def _start(self) -> Reconciler:
+        made = self._make()
+        self._alive.add(made)
+        return made
 
     def _look_in(self, number: int, delay: float) -> None:
         due = self._due[number] = self._schedule.now + delay
@@ -113,7 +119,7 @@ class Clocks:
         if self._due[number] != due:
             return  # it was woken before, and looks at another time
         running = self._running[number]
-        reconciler = running if running is not None else self._make()
+        reconciler = running if running is not None else self._start()
         self._running[number] = None
         pauses: list[float] = []
 
@@ -121,6 +127,7 @@ class Clocks:
             if lived:
                 self._running[number] = reconciler
             else:
+                self._alive.remove(reconciler)
                 reconciler.close()
             self._look_in(number, self._pause(pauses))
 

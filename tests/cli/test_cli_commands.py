@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -149,6 +150,8 @@ def test_an_interrupt_is_quiet(spoken: Command, home: Path) -> None:
         [sys.executable, "-P", "-m", "cutwork", "watch"],
         cwd=home, env=clean_environment({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
+        # A shell that runs the tests in the background has them, and so this, ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     with program:
         assert program.stdout is not None

@@ -78,6 +78,7 @@ def test_a_simulation_runs_on_postgresql_too(empty_database: Callable[[str], str
     with Place(empty_database("postgresql")) as elsewhere:
         for seed in range(BASE, BASE + 5):
             assert simulate(seed, 8, elsewhere).states.total() == 8
+            assert elsewhere.engine.pool.checkedout() == 0
 
 
 def first_broken(place: Place, seeds: int) -> Broken:
