@@ -319,7 +319,7 @@ class Machine(RuleBasedStateMachine):
                 task.finish(1)
 
 
-@pytest.mark.no_cover  # tracing lines would take half of its time
+@pytest.mark.no_cover
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", SHARE)
 def test_the_invariants_hold_in_any_order_of_events(kind: str, empty_database: Any) -> None:

@@ -15,7 +15,7 @@ from cutwork.report import Report, Verdict
 from tests.pace_model import DURATIONS, FREE, Shown, Watch, drawn
 from tests.world import SETTINGS, World, done
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.no_cover]
 
 WIDE = replace(SETTINGS, check_earliest=0.1, check_latest=1000.0)
 

@@ -37,7 +37,7 @@ from tests.tables import job_values, tables_at
 from tests.test_migrations import HOT
 
 # A million rows take MariaDB half a minute.
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600), pytest.mark.no_cover]
 
 KEY = "0a1b2c3d"
 CHEAP = HOT | {"PRIMARY", "pk_cutwork_job", "sqlite_autoindex_cutwork_job_1"}

@@ -16,7 +16,7 @@ from tests.services.processes import Processes
 from tests.services.waiting import run_until
 from tests.test_matrix import Site, site
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.no_cover]
 
 JOBS, RATE, CAP = 90, 8.0, 12
 

@@ -23,7 +23,7 @@ from tests.services.waiting import run_until
 from tests.test_matrix import Site, site
 
 # What is found once is found: it is not run again in the hope that it goes away.
-pytestmark = [pytest.mark.long, pytest.mark.flaky(reruns=0)]
+pytestmark = [pytest.mark.long, pytest.mark.flaky(reruns=0), pytest.mark.no_cover]
 
 QUESTIONS = [point for point in POINTS if "check" in point or "query" in point]
 WAVES = [

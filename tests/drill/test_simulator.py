@@ -16,7 +16,6 @@ from cutwork import gate, ledger
 from cutwork.drill.seeds import simulate_all
 from cutwork.drill.simulator import Broken, Place, simulate
 
-# Tracing lines would take longer than the simulations; their code is covered elsewhere too.
 pytestmark = [pytest.mark.long, pytest.mark.no_cover, pytest.mark.flaky(reruns=0)]
 
 SEEDS = int(os.environ.get("CUTWORK_TEST_SEEDS", "500"))
@@ -48,10 +47,7 @@ def place() -> Iterator[Place]:
 
 
 @pytest.mark.timeout(0)  # as long as it takes: what turns in circles ends by itself
-def test_the_invariants_hold_for_every_seed_and_each_trouble_has_happened(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # lines are not traced here
+def test_the_invariants_hold_for_every_seed_and_each_trouble_has_happened() -> None:
     sys.stdout.write(f"CUTWORK_TEST_SEED={BASE} CUTWORK_TEST_SEEDS={SEEDS}\n")
     happened: Counter[str] = Counter()
     for _seed, came in simulate_all(range(BASE, BASE + SEEDS), JOBS, processes=2):

@@ -12,7 +12,7 @@ from tests.services.private import PrivateServer
 from tests.services.processes import Processes
 from tests.services.rabbitmq import connect
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400), pytest.mark.no_cover]
 
 
 def restart_empty(server: PrivateServer) -> None:

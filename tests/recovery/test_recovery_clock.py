@@ -11,7 +11,7 @@ import pytest
 from tests.recovery.place import deployed
 from tests.services.processes import Processes, clean_environment
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.no_cover]
 
 SKEWED = Path(__file__).with_name("skewed")
 

@@ -16,7 +16,7 @@ from tests.recovery.room import small_room
 from tests.services.processes import Processes
 from tests.services.waiting import run_until
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.no_cover]
 
 
 def test_a_storage_without_room_keeps_results_waiting_and_refuses_new_pictures(

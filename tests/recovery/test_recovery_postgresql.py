@@ -11,7 +11,7 @@ from tests.recovery.place import deployed
 from tests.services.postgresql import PrivatePostgreSQL
 from tests.services.processes import Processes
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400), pytest.mark.no_cover]
 
 
 def fast(server: PrivatePostgreSQL) -> None:

@@ -14,7 +14,7 @@ from tests.recovery.place import PATIENCE, Place, deployed, stopped
 from tests.services.processes import Processes
 from tests.services.waiting import run_until
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400), pytest.mark.no_cover]
 
 SILENT = {"schedule": {"0": [{"accept_then_timeout": 30}]}}
 Build = Callable[..., AbstractContextManager[Place]]
