@@ -140,9 +140,10 @@ def fresh_for(rate: float) -> float:
     """Seconds from the release within which a worker may send without asking the gate again.
 
     Together with ``burst`` this bounds what the provider sees: in any window of t seconds no more
-    than rate · (t + fresh_for) + burst requests, however long a message was on its way.
+    than rate · (t + fresh_for) + burst requests, however long a message was on its way. It is half
+    a permit's time where that is long: more would be thrown away than is gained.
     """
-    return max(1.0, 1 / rate)
+    return max(0.3, 0.5 / rate)
 
 
 def ensure(tx: Connection, key_ids: Iterable[str]) -> None:
