@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -79,6 +80,7 @@ class Adapter(HTTPAdapter):
         """Nothing to add: the context knows whom to trust."""
 
 
+@cache  # reading the roots takes longer than a small download
 def trust() -> ssl.SSLContext:
     """The machine's roots (a company's own among them) and those that requests brings along."""
     context = ssl.create_default_context()

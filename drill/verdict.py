@@ -12,10 +12,32 @@ from cutwork import database, schema
 
 from .audit import Audit
 
+# A drill in which these did not happen tested nothing.
+SITUATIONS = frozenset(
+    {
+        "429",
+        "breaker closed",
+        "breaker opened",
+        "callback before the reply",
+        "crash point hit",
+        "database down during a callback",
+        "duplicate",
+        "forged token",
+        "late after the end",
+        "lease lost",
+        "redelivered message",
+        "result link dead",
+        "second charge, counted",
+        "uncertain settled by callback",
+        "uncertain settled by hold",
+        "uncertain settled by resubmit",
+    }
+)
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """``sometimes`` are the situations that a drill should have met, with how often it did."""
+    """``sometimes`` holds each of ``SITUATIONS`` with how often it was met."""
 
     seed: int
     faults: Mapping[str, int]

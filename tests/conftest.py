@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cutwork import wire
 from tests.services.private import PrivateServer
 from tests.services.processes import Processes
 from tests.services.registry import Services
@@ -25,6 +26,14 @@ def services(request: pytest.FixtureRequest) -> Iterator[Services]:
     found = request.config.stash[SERVICES]
     yield found
     found.close()
+
+
+@pytest.fixture(autouse=True)
+def no_trust_of_another_test() -> Iterator[None]:
+    """The roots that a process trusts are read once, and a test may have brought its own."""
+    wire.trust.cache_clear()
+    yield
+    wire.trust.cache_clear()
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 
+from cutwork import wire
 from cutwork.errors import FetchFailed, StorageError
 from cutwork.fetching import Fetched, fetch
 from cutwork.settings import Settings
@@ -422,6 +423,17 @@ def test_a_result_comes_over_tls(
     got = fetch(link(server.port, "https"), settings=https_only(server.port), into=tmp_path)
 
     assert got.path.read_bytes() == PNG
+
+
+@pytest.mark.usefixtures("trusted")
+def test_the_roots_are_read_once_for_all_downloads(
+    start: Callable[..., Server], context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    server = start(sized(PNG), context)
+    for _ in range(3):
+        fetch(link(server.port, "https"), settings=https_only(server.port), into=tmp_path)
+
+    assert wire.trust.cache_info().misses == 1
 
 
 def test_a_certificate_that_nobody_signed_is_refused(

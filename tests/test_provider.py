@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from cutwork import wire
 from cutwork.errors import InvalidInput
 from cutwork.provider import (
     Accepted,
@@ -668,6 +669,7 @@ def test_nothing_is_sent_to_a_server_that_cannot_prove_its_name(
     server, known = serve(response(200, {"data": {"task_id": "t-1"}}), tls)
     by_name = Provider(Settings(api_url=f"https://localhost:{server.port}"))
     monkeypatch.delenv("SSL_CERT_FILE")
+    wire.trust.cache_clear()
     stranger = Provider(Settings(api_url=f"https://127.0.0.1:{server.port}"))
 
     assert isinstance(submit(known), Accepted)

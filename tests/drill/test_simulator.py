@@ -15,29 +15,15 @@ import pytest
 from cutwork import gate, ledger
 from cutwork.drill.seeds import simulate_all
 from cutwork.drill.simulator import Broken, Place, simulate
+from cutwork.drill.verdict import SITUATIONS
 
 pytestmark = [pytest.mark.long, pytest.mark.no_cover, pytest.mark.flaky(reruns=0)]
 
 SEEDS = int(os.environ.get("CUTWORK_TEST_SEEDS", "500"))
 BASE = int(os.environ.get("CUTWORK_TEST_SEED", f"{datetime.now(UTC):%Y%m%d}0000"))
 JOBS = 20
-SOMETIMES = {
-    "429",
-    "breaker closed",
-    "breaker opened",
-    "callback before the reply",
-    "crash point hit",
-    "database down during a callback",
-    "duplicate",
-    "forged token",
-    "late after the end",
-    "lease lost",
-    "redelivered message",
-    "result link dead",
-    "uncertain settled by callback",
-    "uncertain settled by hold",
-    "uncertain settled by resubmit",
-}
+# The simulator does not count charges that are explained.
+SOMETIMES = SITUATIONS - {"second charge, counted"}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +32,7 @@ def place() -> Iterator[Place]:
         yield made
 
 
-@pytest.mark.timeout(0)  # as long as it takes: what turns in circles ends by itself
+@pytest.mark.timeout(1500)  # what turns in circles ends by itself; what waits for itself does not
 def test_the_invariants_hold_for_every_seed_and_each_trouble_has_happened() -> None:
     sys.stdout.write(f"CUTWORK_TEST_SEED={BASE} CUTWORK_TEST_SEEDS={SEEDS}\n")
     happened: Counter[str] = Counter()

@@ -10,6 +10,7 @@ import requests
 
 from cutwork import callbacks, jobs
 from cutwork.drill.soak import Orders, Soak, refuse_paid_api
+from cutwork.drill.verdict import SITUATIONS
 from cutwork.errors import InvalidSetting
 from cutwork.settings import Settings
 from tests.house import picture
@@ -21,24 +22,6 @@ from tests.tables import tables_at
 pytestmark = [pytest.mark.long, pytest.mark.flaky(reruns=0)]
 
 JOBS, SECONDS = 300, 80.0
-SOMETIMES = {
-    "429",
-    "breaker closed",
-    "breaker opened",
-    "callback before the reply",
-    "crash point hit",
-    "database down during a callback",
-    "duplicate",
-    "forged token",
-    "late after the end",
-    "lease lost",
-    "redelivered message",
-    "result link dead",
-    "second charge, counted",
-    "uncertain settled by callback",
-    "uncertain settled by hold",
-    "uncertain settled by resubmit",
-}
 
 
 def knock(url: str) -> int:
@@ -80,7 +63,7 @@ def test_a_deployment_under_fire_breaks_no_promise(
     assert shown.violations == ()
     assert sum(shown.jobs.values()) == JOBS
     assert shown.second_charges == shown.explained
-    never = {name for name in SOMETIMES if not shown.sometimes[name]}
+    never = {name for name in SITUATIONS if not shown.sometimes[name]}
     assert not never, f"never happened: {never} in {shown}"
 
 
