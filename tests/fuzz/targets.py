@@ -48,12 +48,13 @@ def callback(data: bytes) -> None:
     sent, kind, query = [*head.decode("latin-1").split("|"), "", "", ""][:3]
     try:
         taken = body.read(_environ(sent, content), _LIMIT)
-    except body.Refused as refused:
-        assert refused.status[:3] in ("400", "411", "413", "415")
-        taken = content
+    except body.Refused as error:
+        taken, status = content, error.status
     else:
+        status = ""
         assert content.startswith(taken)
         assert len(taken) <= _LIMIT
+    assert status[:3] in ("", "400", "411", "413", "415")
     told = callbacks.read(taken, kind, query)
     if told is not None:
         assert parse(json.dumps(told)) is not None
@@ -152,11 +153,12 @@ def setting(data: bytes) -> None:
     try:
         made = Settings.of(**{name: value})
     except InvalidSetting as error:
-        refused = str(error)
+        said = str(error)
     else:
-        return _use(made)
+        said = ""
+        _use(made)
     # A short value may be a word of the sentence.
-    assert not metadata[name]["secret"] or len(value) < 40 or value not in refused
+    assert not metadata[name]["secret"] or len(value) < 40 or value not in said
 
 
 def _use(settings: Settings) -> None:
