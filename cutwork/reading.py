@@ -53,8 +53,9 @@ def plain(text: str, *, hide: Iterable[str] = ()) -> str:
 
 def number(value: object) -> int | float | None:
     """A number, written as one or as its digits; None for anything else."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        return float(value)
+    # Stripped once, because float() strips less than strip(): not the separators \x1c to \x1f.
+    if isinstance(value, str) and _NUMBER.fullmatch(text := value.strip()):
+        return float(text)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 

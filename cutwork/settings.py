@@ -39,6 +39,15 @@ def _setting(
     )
 
 
+def _utf8(text: str) -> str:
+    # The environment gives bytes that are none as surrogates, which nothing can be made of later.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be in UTF-8") from None
+    return text
+
+
 def _number(low: float, high: float, *, whole: bool = False) -> Callable[[str], Any]:
     def read(text: str) -> float:
         try:
@@ -373,7 +382,7 @@ class Settings:
             if text == "":
                 continue
             try:
-                values[item.name] = item.metadata["read"](text)
+                values[item.name] = item.metadata["read"](_utf8(text))
             except ValueError as rule:
                 shown = "(hidden)" if item.metadata["secret"] else text
                 raise InvalidSetting(f"{PREFIX}{item.name.upper()}", shown, str(rule)) from None

@@ -37,6 +37,7 @@ def test_no_text_breaks_the_json_reader(text: str | bytes) -> None:
     [
         (7, 7), (7.0, 7), ("7", 7), (" -7 ", -7), ("7.0", 7), ("+1", 1), (2**31 - 1, 2**31 - 1),
         (2**31, None), (7.5, None), (True, None), ("", None), ("7e1", None), (None, None),
+        ("\x1c7", 7),
     ],
 )  # fmt: skip
 def test_a_whole_number_may_be_written_in_several_ways(value: object, number: int | None) -> None:

@@ -254,3 +254,11 @@ def test_this_process_reads_its_environment_once(monkeypatch: pytest.MonkeyPatch
         assert current() is first
     finally:
         current.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["API_TOKENS", "CALLBACK_SECRETS", "RESULT_HOSTS", "HOME"])
+def test_a_value_that_is_not_in_utf8_is_refused_when_it_is_read(name: str) -> None:
+    with pytest.raises(InvalidSetting, match="must be in UTF-8"):
+        Settings.load(
+            {f"{PREFIX}{name}": b"sixteen letters\xff".decode("utf-8", "surrogateescape")}
+        )

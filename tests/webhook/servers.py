@@ -111,7 +111,7 @@ def start(processes: Processes, name: str, desk: Desk, *options: str) -> Served:
         "granian": [sys.executable, "-c", _SERVE, f"{HOST}:{port}"],
         "gunicorn": [
             "gunicorn", "--worker-class=gthread", "--threads=16", f"--bind={HOST}:{port}",
-            "--no-control-socket", _APP,
+            "--no-control-socket", "--log-level=error", _APP,
         ],
         "waitress": [
             "waitress-serve", f"--listen={HOST}:{port}", "--threads=16",
