@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, select
 
 from cutwork import schema
 from cutwork.errors import JobNotFound
+from cutwork.sources import shown
 from cutwork.states import RESTING, State
 
 
@@ -99,9 +100,11 @@ class Job:
         return self._main.height if self._main else None
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, as JSON-able values; times in ISO 8601."""
+        """Everything but the query of ``image_url``, as JSON-able values; times in ISO 8601."""
         names = ("task_id", "image", "mask", "image_width", "image_height")
         values = asdict(self) | {name: getattr(self, name) for name in names}
+        if url := self.request.get("image_url"):  # its query may be a signature
+            values["request"] = {**self.request, "image_url": shown(url)}
         plain: dict[str, Any] = _plain(values)
         return plain
 

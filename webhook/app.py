@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import TimeoutError as NotInTime
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -46,6 +47,8 @@ class Webhook:
     def __init__(self, settings: Settings) -> None:
         ensure_secrets(settings)
         self._settings = settings
+        # The provider knows them, and its errors may repeat them.
+        self._keys = (*settings.api_tokens, *(quote(one, safe="") for one in settings.api_tokens))
         self._engine = database.engine(settings.database, pool_size=3)
         self._inbox, self._is_ready = Inbox(self._engine, settings), Readiness(self._engine)
         self._forgeries = Forgeries(self._engine)
@@ -96,7 +99,8 @@ class Webhook:
         except body.Refused as refused:
             return refused.status
         payload = callbacks.read(content, environ.get("CONTENT_TYPE") or "", query)
-        hearing = Hearing(claim.job_id, claim.attempt, Report.read(payload, hide=(token,)))
+        report = Report.read(payload, hide=(token, *self._keys))
+        hearing = Hearing(claim.job_id, claim.attempt, report)
         return self._store(hearing)
 
     def _store(self, hearing: Hearing) -> str:

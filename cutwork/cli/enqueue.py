@@ -18,6 +18,7 @@ from cutwork.cli.waiting import wait_for
 from cutwork.errors import InvalidInput
 from cutwork.job import Job
 from cutwork.request import Segmentation
+from cutwork.sources import shown
 from cutwork.states import State
 
 _AT_ONCE = 20
@@ -124,10 +125,15 @@ def _of(picture: str, error: InvalidInput, already: int = 0) -> InvalidInput:
     if already:
         remedy = f"{remedy}; " if remedy else ""
         remedy += f"the first {already} pictures are enqueued, ask for the rest again"
-    field = error.field
+    field, picture = error.field, _name(picture)
     if field in ("image_file", "image_url") and str(error.value) != picture:
         field = f"{picture}: {field}"
     return InvalidInput(field, error.value, error.rule, remedy)
+
+
+def _name(picture: str) -> str:
+    """A picture as it may be shown: the query of an address may be a signature."""
+    return shown(picture) if _WEB.match(picture) else picture
 
 
 class _Wait:
@@ -136,7 +142,7 @@ class _Wait:
     def __init__(self, desk: Desk, pictures: Sequence[str], made: Sequence[Job]) -> None:
         self._desk, self._made = desk, made
         self._names: dict[UUID, str] = {
-            one.id: picture for one, picture in zip(made, pictures, strict=True)
+            one.id: _name(picture) for one, picture in zip(made, pictures, strict=True)
         }
         self._started = time.monotonic()
 
