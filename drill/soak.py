@@ -47,7 +47,8 @@ _PAUSE = (1.0, 3.0)
 # The lease of a submit ends five seconds after its claim; a worker stopped for longer loses it.
 _LONG_STOP = 9.0
 _LONGEST_OUTAGE = 20.0
-# Three attempts that each hang until their time is over, on a machine that is busy.
+# Without any job coming to rest: three attempts that each hang until their time is over, on a
+# machine that is busy. How long ten thousand jobs take says nothing of the one that is stuck.
 _REST_WITHIN = 300.0
 _LAST_WORDS = 40
 
@@ -292,12 +293,15 @@ class Soak:
             if player.point:
                 player.kill()
             player.signal(signal.SIGCONT)
-        deadline = time.monotonic() + _REST_WITHIN + 4 * self.orders.jobs / self.settings.rate
+        left, deadline = self.orders.jobs + 1, time.monotonic() + _REST_WITHIN
         while time.monotonic() < deadline:
             self._restart_the_dead()
             self._resume()
-            if self._count(*(set(State) - RESTING)) == 0:
+            unfinished = self._count(*(set(State) - RESTING))
+            if unfinished == 0:
                 return True
+            if unfinished < left:
+                left, deadline = unfinished, time.monotonic() + _REST_WITHIN
             time.sleep(0.5)
         for player in self.players:
             for line in player.log.splitlines()[-_LAST_WORDS:]:
