@@ -320,7 +320,7 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.no_cover
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(900 * max(1, EXAMPLES * STEPS // (300 * 60)))
 @pytest.mark.parametrize("kind", SHARE)
 def test_the_invariants_hold_in_any_order_of_events(kind: str, empty_database: Any) -> None:
     engine = database.engine(empty_database(kind))
