@@ -488,6 +488,11 @@ def cancel(tx: Connection, job_id: UUID) -> None:
         return
     if not rows.move(tx, row, Event.CANCEL, decided_by="operator"):
         raise WrongState(job_id, row.state, "cancel", rows.names(before(Event.CANCEL)))
+    if row.state == State.SUBMITTING and (made := rows.attempt_of(tx, job_id, row.attempt)):
+        # Its lease ended with the job's alarm: if its worker dies now, nobody else will say so.
+        doubt = "cancelled while it was being sent"
+        also = rows.trail(made, "cancelled", doubt)
+        rows.learn_attempt(tx, made, Attempt.UNCERTAIN, detail=doubt, also=also)
     record(tx, Kind.CANCELLED, f"it was {row.state}", job_id=job_id)
 
 

@@ -578,6 +578,17 @@ def test_a_cancelled_job_is_not_sent(world: World) -> None:
     world.do(ledger.cancel, job_id)
 
 
+def test_a_job_cancelled_while_it_is_sent_leaves_an_uncertain_attempt(world: World) -> None:
+    ticket = world.submitting()
+    world.do(ledger.cancel, ticket.job_id)
+    assert world.attempt(ticket.job_id)["state"] == "uncertain"
+
+    world.learn(ticket, pending(), "reply")
+
+    assert world.attempt(ticket.job_id)["state"] == "accepted"
+    assert world.state(ticket.job_id) == State.CANCELLED
+
+
 def test_what_is_finished_cannot_be_cancelled_and_nobody_cannot_be_retried(world: World) -> None:
     job_id = world.succeeded()
     with pytest.raises(WrongState, match="cannot cancel job"):

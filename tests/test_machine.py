@@ -258,7 +258,8 @@ class Machine(RuleBasedStateMachine):
     def _check_attempts(self, row: Any, own: list[Any]) -> None:
         assert [one.number for one in own] == list(range(1, row.attempt + 1)), "S4"
         sending = [one.number for one in own if one.state == Attempt.SENDING]
-        assert len(sending) <= 1 or row.state == State.CANCELLED or sending[-1] == row.attempt
+        live_one = [row.attempt] if row.state == State.SUBMITTING else []
+        assert sending == live_one, f"S4: {sending} are being sent, the job is {row.state}"
         hands = [ticket for ticket, _ in self.posting if ticket.job_id == row.id]
         live = [ticket for ticket in hands if ticket.fence == row.fence]
         assert len(live) <= 1, "S4: two workers send for one job"
