@@ -1,5 +1,9 @@
 """``python -m cutwork.drill``: the tiers that are run by hand."""
 
+import sys
+
+from cutwork.cli.faults import run
+
 from .main import main
 
-main()
+sys.exit(run(main, program="python -m cutwork.drill"))

@@ -1,13 +1,13 @@
 """T3: ``python -m cutwork.drill.crashing POINT[:N] worker …`` is a role that kills itself there.
 
-The role is the real one, as ``cutwork worker …`` runs it; the hooks come from outside. It ends
-by SIGKILL, with all of its process group, when the point is reached for the Nth time.
+The role is the real one, as ``cutwork worker …`` runs it; the hooks come from outside. When the
+point is reached for the Nth time, whichever of its processes that is, it ends by SIGKILL with all
+of its process group: the host died. After ``--child`` only that process ends: the pool lost one.
 """
 
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial, wraps
@@ -28,26 +28,31 @@ _VERBS = {
     ledger.stored: "record-store",
     ledger.not_stored: "record-store",
 }
+_PASS, _DIE = b".", b"!"
+_MOST_TIMES = 4096  # what any pipe holds
 _asking: ContextVar[str] = ContextVar("_asking", default="")
 
 
 class Trap:
-    """Counts how often its point is reached; the last time nothing comes after."""
+    """Counts how often its point is reached; the last time nothing comes after.
 
-    def __init__(self, point: str, times: int = 1) -> None:
-        self.point, self._left, self._leader = point, times, os.getpgrp() == os.getpid()
-        self._alone = threading.Lock()
+    The count is a pipe with a byte for each time, so that processes forked later share it without
+    a lock that one of them could take to its grave.
+    """
+
+    def __init__(self, point: str, times: int = 1, *, child: bool = False) -> None:
+        self.point = point
+        self._everybody = not child and os.getpgrp() == os.getpid()
+        self._left, end = os.pipe()
+        os.write(end, _PASS * (times - 1) + _DIE)
+        os.close(end)
 
     def reached(self, point: str) -> None:
-        if point != self.point:
-            return
-        with self._alone:
-            self._left -= 1
-            if self._left == 0:
-                os.write(2, f"drill: crashed at {point}\n".encode())
-                if self._leader:  # pool processes and servers' parents go too: the host died
-                    os.killpg(0, signal.SIGKILL)
-                os.kill(os.getpid(), signal.SIGKILL)
+        if point == self.point and os.read(self._left, 1) == _DIE:
+            os.write(2, f"drill: crashed at {point}\n".encode())
+            if self._everybody:  # pool processes and servers' parents go too: the host died
+                os.killpg(0, signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def install(trap: Trap) -> None:
@@ -160,12 +165,17 @@ def _answer(trap: Trap, answer: Callable[[Any], None], heard: Any) -> None:
 
 def main() -> None:
     """Read the point, put in the hooks, and be the role."""
-    word, sys.argv = sys.argv[1], ["cutwork", *sys.argv[2:]]
+    words = sys.argv[1:]
+    child = words[:1] == ["--child"]
+    word, *role = words[1:] if child else words
+    sys.argv = ["cutwork", *role]
     name, _, times = word.rpartition(":")
     point, count = (name, int(times)) if times.isdigit() else (word, 1)
     if point not in POINTS:
         raise SystemExit(f"there is no point {point}: use one of {', '.join(POINTS)}")
-    install(Trap(point, count))
+    if not 1 <= count <= _MOST_TIMES:
+        raise SystemExit(f"the times must be from 1 to {_MOST_TIMES}, got {count}")
+    install(Trap(point, count, child=child))
     command()
 
 

@@ -6,7 +6,6 @@ time is over, stops the faults, waits for rest, and audits. It talks to a sandbo
 
 import os
 import signal
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -14,34 +13,24 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from io import BytesIO
-from pathlib import Path
 from random import Random
 from typing import Any
 from uuid import uuid4
 
 from kombu.connection import Connection
-from PIL import Image
-from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from cutwork import callbacks, database, gate, jobs, schema
-from cutwork.cli.house import free_port
-from cutwork.errors import InvalidSetting
-from cutwork.migrations.upgrade import upgrade
-from cutwork.sandbox.server import Sandbox
-from cutwork.settings import PREFIX, Settings
+from cutwork import callbacks, database, gate
 from cutwork.states import RESTING, State
 from cutwork.worker.configuration import LANES, configuration, queue_name
 
 from . import weather
 from .audit import Audit, audit
 from .points import POINTS
+from .site import OWNER, opened
 from .troupe import Player
 from .verdict import Verdict, verdict
 
-OWNER = "drill"
-_KEPT = ("DATABASE_URL", "BROKER_URL", "STORAGE_URL")
 _SHARE = 2 / 3
 _PAUSE = (1.0, 3.0)
 # The lease of a submit ends five seconds after its claim; a worker stopped for longer loses it.
@@ -78,7 +67,6 @@ class Soak:
 
     def run(self) -> Verdict:
         """Raises InvalidSetting when it could touch what is not its own."""
-        refuse_paid_api(self.environ)
         with ExitStack() as undo:
             self._set_up(undo)
             self._trouble(time.monotonic() + self.orders.seconds)
@@ -91,69 +79,34 @@ class Soak:
 
     def _set_up(self, undo: ExitStack) -> None:
         orders = self.orders
-        self._queued = 0
         self._chance, self._done = Random(orders.seed), Counter[str]()  # noqa: S311 - not a secret
-        home = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="cutwork-drill-")))
-        sandbox = Sandbox(
-            seed=orders.seed, engine=weather.Middle(), faults=weather.plan(orders.seed),
-            latency=(0.1, 0.6),
+        rate = max(20.0, 4 * orders.jobs / orders.seconds)
+        chosen = weather.SHORT | {"RATE": f"{rate:g}", "MAX_IN_FLIGHT": "64"}
+        self._site = undo.enter_context(
+            opened(
+                self.environ, chosen, seed=orders.seed, faults=weather.plan(orders.seed),
+                latency=(0.1, 0.6),
+            )
         )  # fmt: skip
-        self._sandbox = undo.enter_context(sandbox)
-        port = free_port("127.0.0.1", 0)
-        self._children = self._environment(home, port)
-        self.settings = Settings.load(self._children)
-        self._engine = database.engine(self.settings.database)
-        undo.callback(self._engine.dispose)
-        upgrade(self._engine)
-        self._refuse_strangers()
-        roles: list[tuple[str, tuple[str, ...]]]
-        roles = [("webhook", ("webhook", "--bind", f"127.0.0.1:{port}"))]
-        roles += [(f"worker-{at}", ("worker",)) for at in range(orders.workers)]
-        roles += [(f"reconciler-{at}", ("reconciler",)) for at in range(orders.reconcilers)]
-        self.players = [Player(name, role, self._children, home) for name, role in roles]
+        self._sandbox, self._engine = self._site.sandbox, self._site.engine
+        self.settings, self.players = self._site.settings, self._site.players
+        self._site.cast("webhook", "webhook")
+        for role, many in (("worker", orders.workers), ("reconciler", orders.reconcilers)):
+            for at in range(many):
+                self._site.cast(f"{role}-{at}", role)
         for player in self.players:
-            undo.callback(player.kill)
             player.start()
-
-    def _environment(self, home: Path, port: int) -> dict[str, str]:
-        """The user's database, broker and storage; nothing else of what is set."""
-        plain = {name: text for name, text in self.environ.items() if not name.startswith(PREFIX)}
-        kept = {
-            name: text
-            for name, text in self.environ.items()
-            if name.removeprefix(PREFIX).removesuffix("_FILE") in _KEPT
-        }
-        chosen = weather.SHORT | {
-            "HOME": str(home),
-            "API_URL": self._sandbox.url,
-            "API_TOKENS": "drill-key",
-            "PUBLIC_URL": f"http://127.0.0.1:{port}",
-            "CALLBACK_SECRETS": "a-secret-of-the-drill",
-            "RATE": f"{max(20.0, 4 * self.orders.jobs / self.orders.seconds):g}",
-            "MAX_IN_FLIGHT": "64",
-        }
-        return plain | kept | {f"{PREFIX}{name}": text for name, text in chosen.items()}
-
-    def _refuse_strangers(self) -> None:
-        unfinished = schema.job.c.state.in_([state.value for state in set(State) - RESTING])
-        others = select(func.count()).where(unfinished, schema.job.c.owner != OWNER)
-        with database.read_only(self._engine).connect() as tx:
-            found = tx.execute(others.select_from(schema.job)).scalar_one()
-        if found:
-            rule = f"holds {found} unfinished jobs that are not the drill's"
-            remedy = "give the drill a database of its own"
-            raise InvalidSetting(f"{PREFIX}DATABASE_URL", "(hidden)", rule, remedy)
 
     def _enqueue(self, until: int) -> None:
         """The jobs up to number ``until``; a quarter of them may not be paid for twice."""
         with self._engine.begin() as tx:
             for at in range(self._queued, until):
                 policy = "hold" if at % 4 == 0 else "resubmit"
-                jobs.enqueue(
-                    tx, image_file=_picture(at), owner=OWNER, on_uncertain=policy,
-                    meta={"policy": policy}, settings=self.settings,
-                )  # fmt: skip
-        self._queued = max(self._queued, until)
+                self._site.enqueue(tx, on_uncertain=policy, meta={"policy": policy})
+
+    @property
+    def _queued(self) -> int:
+        return len(self._site.ids)
 
     # --- meanwhile
 
@@ -235,7 +188,7 @@ class Soak:
     def _restart_the_dead(self) -> None:
         for player in self.players:
             if not player.running:
-                if player.point and f"drill: crashed at {player.point}" in player.log:
+                if player.crashed:
                     self._done[f"crashed at {player.point}"] += 1
                 player.start()
 
@@ -297,7 +250,7 @@ class Soak:
         while time.monotonic() < deadline:
             self._restart_the_dead()
             self._resume()
-            unfinished = self._count(*(set(State) - RESTING))
+            unfinished = self._site.count(*(set(State) - RESTING))
             if unfinished == 0:
                 return True
             if unfinished < left:
@@ -308,12 +261,6 @@ class Soak:
                 self.say(f"{player.name}: {line}")
         return False
 
-    def _count(self, *states: State) -> int:
-        chosen = schema.job.c.state.in_([state.value for state in states])
-        mine = select(func.count()).where(chosen, schema.job.c.owner == OWNER)
-        with database.read_only(self._engine).connect() as tx:
-            return int(tx.execute(mine.select_from(schema.job)).scalar_one())
-
     def _verdict(self, found: Audit) -> Verdict:
         found.expect(not self._done["forged token believed"], "S6: a forged token was believed")
         logs = {player.name: player.log for player in self.players}
@@ -322,26 +269,6 @@ class Soak:
         )
 
 
-def refuse_paid_api(environ: Mapping[str, str]) -> None:
-    """The drill's provider is a sandbox of its own, always.
-
-    Raises:
-        InvalidSetting: CUTWORK_API_URL is set.
-    """
-    for name in (f"{PREFIX}API_URL", f"{PREFIX}API_URL_FILE"):
-        if environ.get(name):
-            rule = "must not be set: a drill never talks to a provider that is paid"
-            raise InvalidSetting(name, environ[name], rule, "unset it")
-
-
 def drill(orders: dict[str, Any], say: Say) -> Verdict:
     """What ``cutwork drill`` calls, with this process's environment."""
     return Soak(Orders(**orders), os.environ, say).run()
-
-
-def _picture(at: int) -> bytes:
-    """One picture of its own for each job."""
-    out = BytesIO()
-    color = (at % 256, at // 256 % 256, 255 - at % 256)
-    Image.new("RGB", (48, 32), color).save(out, "PNG")
-    return out.getvalue()

@@ -20,7 +20,7 @@ class Player:
         self._environ, self._log = environ, home / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._leash: socket.socket | None = None
-        self.point = ""
+        self.point, self._said = "", 0
 
     @property
     def running(self) -> bool:
@@ -30,12 +30,21 @@ class Player:
     def log(self) -> str:
         return self._log.read_text("utf-8", "replace") if self._log.exists() else ""
 
-    def start(self, point: str = "") -> None:
-        """Start it, or a twin of it that kills itself at ``point``."""
-        self.point = point
+    @property
+    def crashed(self) -> bool:
+        """Whether somebody of it has reached the point since it was started, and died there."""
+        return bool(self.point) and f"drill: crashed at {self.point}\n" in self.log[self._said :]
+
+    def start(self, point: str = "", *, times: int = 1, child: bool = False) -> None:
+        """Start it, or a twin that dies when it reaches ``point`` for the Nth time.
+
+        All of it dies, or the one process of its pool that got there (``child``).
+        """
+        self.point, self._said = point, len(self.log)
         self._let_go()
+        trap = ("cutwork.drill.crashing", *(["--child"] if child else []), f"{point}:{times}")
         ours, theirs = socket.socketpair()
-        module = ("cutwork.drill.crashing", point) if point else ("cutwork",)
+        module = trap if point else ("cutwork",)
         words = [sys.executable, "-P", "-m", *module, "--leash", str(theirs.fileno()), *self._role]
         with theirs, self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program

@@ -10,12 +10,14 @@ import click
 DONE, FAILED, USED_WRONGLY, INTERRUPTED = 0, 1, 2, 130
 
 
-def run(command: click.Command, arguments: Sequence[str] | None = None) -> int:
+def run(
+    command: click.Command, arguments: Sequence[str] | None = None, *, program: str = "cutwork"
+) -> int:
     """Run the command line and give its exit status; what nobody foresaw is raised."""
     try:
         told = command.main(
             args=None if arguments is None else list(arguments),
-            prog_name="cutwork",
+            prog_name=program,
             standalone_mode=False,
         )
         sys.stdout.flush()

@@ -9,7 +9,8 @@ import pytest
 import requests
 
 from cutwork import callbacks, jobs
-from cutwork.drill.soak import Orders, Soak, refuse_paid_api
+from cutwork.drill.site import refuse_paid_api
+from cutwork.drill.soak import Orders, Soak
 from cutwork.drill.verdict import SITUATIONS
 from cutwork.errors import InvalidSetting
 from cutwork.settings import Settings
