@@ -52,6 +52,13 @@ _IDLE_PATIENCE = {
     "mysql": "SET SESSION idle_transaction_timeout = 20",
     "mariadb": "SET SESSION idle_transaction_timeout = 20",
 }
+# An app may keep a job's row locked for as long as its transaction lasts. SQLite has one lock for
+# all, and its own patience.
+_LOCK_PATIENCE = {
+    "postgresql": "SET LOCAL lock_timeout = '500ms'",
+    "mysql": "SET SESSION innodb_lock_wait_timeout = 1",
+    "mariadb": "SET SESSION innodb_lock_wait_timeout = 1",
+}
 
 
 def engine(url: str, *, pool_size: int = 5) -> Engine:
@@ -129,6 +136,17 @@ def transact(
                 raise
         time.sleep(random.uniform(0, 0.05 * (5 - tries_left)))  # noqa: S311
     raise AssertionError("unreachable: the last try returns or raises")
+
+
+def wait_briefly(tx: Connection) -> bool:
+    """Let no statement of this transaction wait long for a lock: it carries several jobs.
+
+    False where there is no telling whose lock it is that one waits for.
+    """
+    patience = _LOCK_PATIENCE.get(tx.dialect.name)
+    if patience:
+        tx.exec_driver_sql(patience)
+    return patience is not None
 
 
 def is_contention(error: DBAPIError) -> bool:

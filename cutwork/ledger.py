@@ -16,7 +16,8 @@ HTTP: a worker claims in one, and reports in another. ``database.transact`` runs
 The statements that they share, and the compare-and-set, are in ``cutwork.rows``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -33,7 +34,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
-    insert,
     or_,
     select,
     union_all,
@@ -46,9 +46,11 @@ from cutwork.errors import JobNotFound, WrongState
 from cutwork.events import Kind, record
 from cutwork.gate import Gate
 from cutwork.lanes import MESSAGE, WORKER
+from cutwork.page import RING_PAUSE, After, page
 from cutwork.report import Report, Verdict, failure
 from cutwork.request import Request
-from cutwork.schema import attempt, job
+from cutwork.rows import Seen
+from cutwork.schema import job
 from cutwork.settings import Settings
 from cutwork.states import DONE, RESTING, Attempt, Event, State, before
 
@@ -99,6 +101,17 @@ class Ticket:
     request: Request
     report: Report | None
     watched: bool = False
+
+
+def together(tx: Connection, job_ids: Iterable[UUID]) -> AbstractContextManager[None]:
+    """In the block, verbs about these jobs read once and write once for all of them.
+
+    Verbs that end a job by an operator's word, or look for jobs themselves, have no place there.
+    A job that is not among them does not exist for the verbs. Raises OvertakenError at the end, and
+    nothing is written, if a row changed that was locked: that is a fault of ours, or of the
+    database.
+    """
+    return page(tx, job_ids)
 
 
 # --- alarms ------------------------------------------------------------------------------------
@@ -216,19 +229,17 @@ def claim(
     changes = {"attempt": number, "fence": fence, "lease": WORKER}
     if not rows.move(tx, row, Event.CLAIMED, due=lease, **changes):
         return None
-    tx.execute(
-        insert(attempt).values(
-            job_id=job_id,
-            number=number,
-            state=Attempt.SENDING,
-            key_id=row.key_id,
-            fence=fence,
-            callback=callback,
-            checks=0,
-            callbacks=0,
-            relinks=0,
-            intended_at=now(),
-        )
+    rows.add_attempt(
+        tx,
+        job_id=job_id,
+        number=number,
+        state=Attempt.SENDING,
+        key_id=row.key_id,
+        fence=fence,
+        callback=callback,
+        checks=0,
+        callbacks=0,
+        relinks=0,
     )
     request = Request.from_json(row.request)
     return Ticket(job_id, fence, number, row.key_id, None, request, None, door.watched)
@@ -301,7 +312,7 @@ def learn(
         case Verdict.FAILED if number == row.attempt:
             return _failed(tx, row, report, via, settings)
         case Verdict.PENDING if number == row.attempt:
-            due = pace.first_check(settings, row.kind, callback=made.callback)
+            due = rows.seconds(tx, pace.first_check(settings, row.kind, callback=made.callback))
             moved = rows.move(tx, row, Event.ACCEPTED, due=due, tries=0, error=None)
             return Heard.MOVED if moved else Heard.NOTED
     return Heard.NOTED
@@ -317,8 +328,8 @@ def hear(
     if report is None or settings.callback_trust != "payload":
         return ring(tx, job_id, number, report)
     if report.verdict is Verdict.DONE:
-        request = tx.execute(select(job.c.request).where(job.c.id == job_id)).scalar()
-        if request is not None and not report.has(Request.from_json(request).outputs):
+        row = rows.locked(tx, job_id)
+        if row is not None and not report.has(Request.from_json(row.request).outputs):
             return ring(tx, job_id, number, report)
     return learn(tx, job_id, number, report, "callback", settings)
 
@@ -597,12 +608,12 @@ def _lined_up(tx: Connection, statement: Insert, values: Sequence[dict[str, Any]
     return statement
 
 
-def _admitted(tx: Connection, row: Row[Any], key_id: str, settings: Settings) -> Gate | None:
+def _admitted(tx: Connection, row: Seen, key_id: str, settings: Settings) -> Gate | None:
     """The key's gate, if it still lets this released job through.
 
     If not, the job is due again at once, so that another key can take it.
     """
-    door = gate.of(tx, key_id)
+    door = rows.gate_of(tx, key_id)
     if door is not None and door.admits(row.id):
         waited = settings.permit_ttl - (row.due_at - row.at).total_seconds()
         if waited <= gate.fresh_for(settings.rate) or gate.spend_late(tx, key_id, settings):
@@ -611,7 +622,7 @@ def _admitted(tx: Connection, row: Row[Any], key_id: str, settings: Settings) ->
     return None
 
 
-def _must_wait(tx: Connection, row: Row[Any], settings: Settings) -> bool:
+def _must_wait(tx: Connection, row: Seen, settings: Settings) -> bool:
     """Whether this is a second try, and the guard stops those; an operator's are his own."""
     if not row.attempt or row.decided_by == "operator":
         return False
@@ -628,7 +639,7 @@ def _guarded(settings: Settings) -> float:
     return policy.jitter(min(_GUARDED, settings.guard_window))
 
 
-def _hands(row: Row[Any], settings: Settings) -> dict[str, Any]:
+def _hands(row: Seen, settings: Settings) -> dict[str, Any]:
     """Under which lease a worker checked or stored: its fence and when it began."""
     if row.lease != WORKER or row.state not in (State.WAITING, State.STORING):
         return {}
@@ -636,9 +647,7 @@ def _hands(row: Row[Any], settings: Settings) -> dict[str, Any]:
     return {"fence": row.fence, "since": began.isoformat()}
 
 
-def _news(
-    row: Row[Any], made: Row[Any], report: Report, via: str, settings: Settings
-) -> dict[str, Any]:
+def _news(row: Seen, made: Seen, report: Report, via: str, settings: Settings) -> dict[str, Any]:
     """What a report leaves in its attempt's trail, whether or not it brings anything new."""
     told = report.verdict if report.state is None else f"{report.verdict} (state {report.state})"
     if via == "callback":
@@ -654,7 +663,7 @@ def _due_in(state: State, lapsed: bool) -> Select[Any]:
     return due.where(job.c.lease == MESSAGE) if lapsed else due
 
 
-def _held_by(tx: Connection, ticket: Ticket) -> Row[Any] | None:
+def _held_by(tx: Connection, ticket: Ticket) -> Seen | None:
     """The job, locked, if the ticket is still good: nobody has claimed it since."""
     row = rows.locked(tx, ticket.job_id)
     return row if row is not None and row.fence == ticket.fence else None
@@ -678,7 +687,7 @@ def _take(tx: Connection, job_id: UUID, state: State, settings: Settings) -> Tic
         if door is None:
             return None
     fence = row.fence + 1
-    values = {"fence": fence, "lease": WORKER, "due_at": after(_lease(state, settings))}
+    values = {"fence": fence, "lease": WORKER, "due_at": After(_lease(state, settings))}
     if made is None or not rows.compare_and_set(tx, row, values):
         return None
     request = Request.from_json(row.request)
@@ -687,7 +696,7 @@ def _take(tx: Connection, job_id: UUID, state: State, settings: Settings) -> Tic
     return Ticket(job_id, fence, number, made.key_id, made.task_id, request, report, watched)
 
 
-def _void(tx: Connection, ticket: Ticket, reason: str, what: str) -> Row[Any] | None:
+def _void(tx: Connection, ticket: Ticket, reason: str, what: str) -> Seen | None:
     """No task was made: note it on the attempt, and give the job if it is still in our hands."""
     row, made = _held_by(tx, ticket), rows.attempt_of(tx, ticket.job_id, ticket.number)
     if made is not None:
@@ -696,7 +705,7 @@ def _void(tx: Connection, ticket: Ticket, reason: str, what: str) -> Row[Any] | 
     return row
 
 
-def _lose(tx: Connection, row: Row[Any], reason: str, settings: Settings) -> bool:
+def _lose(tx: Connection, row: Seen, reason: str, settings: Settings) -> bool:
     made = rows.attempt_of(tx, row.id, row.attempt)
     could_call_back = made is not None and made.callback
     grace = settings.uncertain_grace if could_call_back else 0.0
@@ -709,7 +718,7 @@ def _lose(tx: Connection, row: Row[Any], reason: str, settings: Settings) -> boo
     return True
 
 
-def _apply_policy(tx: Connection, row: Row[Any], settings: Settings, stopped: str | None) -> None:
+def _apply_policy(tx: Connection, row: Seen, settings: Settings, stopped: str | None) -> None:
     chosen = row.on_uncertain or settings.on_uncertain
     paid = rows.paid_of(rows.attempts_of(tx, row.id))
     allowed = row.max_paid_attempts or settings.max_paid_attempts
@@ -730,7 +739,7 @@ def _apply_policy(tx: Connection, row: Row[Any], settings: Settings, stopped: st
             rows.hold(tx, row, "uncertain", reason)
 
 
-def _done(tx: Connection, row: Row[Any], number: int, via: str, settings: Settings) -> Heard:
+def _done(tx: Connection, row: Seen, number: int, via: str, settings: Settings) -> Heard:
     others = [one for one in rows.attempts_of(tx, row.id) if one.number != number]
     if any(one.state == Attempt.SUCCEEDED for one in others):
         record(tx, Kind.SECOND_CHARGE, "", job_id=row.id, attempt=number)
@@ -740,7 +749,7 @@ def _done(tx: Connection, row: Row[Any], number: int, via: str, settings: Settin
         Event.DONE,
         tries=0,
         result_attempt=number,
-        result_expires_at=after(settings.result_ttl),
+        result_expires_at=After(settings.result_ttl),
         decided_by=via,
         error=None,
         error_code=None,
@@ -752,7 +761,7 @@ def _done(tx: Connection, row: Row[Any], number: int, via: str, settings: Settin
     return Heard.LATE if row.state in RESTING else Heard.NOTED
 
 
-def _failed(tx: Connection, row: Row[Any], report: Report, via: str, settings: Settings) -> Heard:
+def _failed(tx: Connection, row: Seen, report: Report, via: str, settings: Settings) -> Heard:
     state = report.state or -1
     made = rows.attempts_of(tx, row.id)
     same = sum(one.provider_state == state and one.number != row.attempt for one in made)
@@ -770,7 +779,7 @@ def _failed(tx: Connection, row: Row[Any], report: Report, via: str, settings: S
 
 
 def _repeated(
-    tx: Connection, row: Row[Any], made: Row[Any], report: Report, via: str, settings: Settings
+    tx: Connection, row: Seen, made: Seen, report: Report, via: str, settings: Settings
 ) -> Heard:
     if report.task_id and not made.task_id:
         rows.set_attempt(tx, made, task_id=report.task_id)
@@ -778,7 +787,7 @@ def _repeated(
     asked_for = via == "poll" and row.state == State.WAITING and row.result_attempt == made.number
     if asked_for and report.verdict is Verdict.DONE:
         rows.set_attempt(tx, made, report=report.to_json())
-        expires = after(settings.result_ttl)
+        expires = After(settings.result_ttl)
         rows.move(tx, row, Event.DONE, tries=0, result_expires_at=expires)
         return Heard.MOVED
     if via == "callback" and made.callbacks == 1 and report.verdict is not Verdict.PENDING:
@@ -786,7 +795,7 @@ def _repeated(
     return Heard.KNOWN
 
 
-def _wrong_task(tx: Connection, row: Row[Any], made: Row[Any], report: Report, via: str) -> Heard:
+def _wrong_task(tx: Connection, row: Seen, made: Seen, report: Report, via: str) -> Heard:
     """Two reports of one attempt name two tasks. The provider's reply to our own POST is right.
 
     Another report is only a reason to ask. If one came before the reply and was believed, what it
@@ -809,16 +818,16 @@ def _wrong_task(tx: Connection, row: Row[Any], made: Row[Any], report: Report, v
     return Heard.WRONG_TASK
 
 
-def _ask_soon(tx: Connection, row: Row[Any], made: Row[Any]) -> None:
+def _ask_soon(tx: Connection, row: Seen, made: Seen) -> None:
     """Bring a waiting job's question forward, but not closer than a pause after the last ring."""
     if row.state != State.WAITING or row.lease is not None:
         return
-    pause = rows.RING_PAUSE if made.heard_recently else 0.0
+    pause = RING_PAUSE if made.heard_recently else 0.0
     if row.due_at > made.at + timedelta(seconds=pause):
         rows.touch(tx, row, due=pause)
 
 
-def _ask_late(tx: Connection, row: Row[Any], made: Row[Any]) -> bool:
+def _ask_late(tx: Connection, row: Seen, made: Seen) -> bool:
     """A failed or held job is said to be done after all: the provider is asked, nobody pays."""
     clean: dict[str, Any] = {"tries": 0, "error": None, "error_code": None, "decided_by": None}
     if not rows.move(tx, row, Event.LATE_NEWS, **clean):
@@ -828,7 +837,7 @@ def _ask_late(tx: Connection, row: Row[Any], made: Row[Any]) -> bool:
 
 
 def _ask_for_link(
-    tx: Connection, row: Row[Any], ticket: Ticket, reason: str, settings: Settings
+    tx: Connection, row: Seen, ticket: Ticket, reason: str, settings: Settings
 ) -> bool:
     other = rows.fetchable(tx, row.id, settings, but=ticket.number)
     if other is not None:

@@ -7,41 +7,39 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Insert, Row, Select, and_, select, update
+from sqlalchemy import ColumnElement, Connection, Insert, Row, Select, and_, insert, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from cutwork import schema
+from cutwork import gate, schema
 from cutwork.clock import after, now
 from cutwork.events import Kind, record
+from cutwork.gate import Gate
 from cutwork.job import beyond_snapshot
 from cutwork.lanes import MESSAGE, WORKER
+from cutwork.page import ATTEMPTS, JOBS, After, Line, open_on
 from cutwork.report import Report, Verdict
 from cutwork.schema import attempt, job
 from cutwork.settings import Settings
 from cutwork.states import DONE, PAID, RESTING, Attempt, Event, State, knows_more
 from cutwork.states import after as leads_to
 
+Seen = Row[Any] | Line
+
 BATCH = 100
 # So many candidates more are looked at than are released, in case the first ones are locked.
 SPARE = 20
-# A callback that is only a reason to ask does so at most once in so many seconds.
-RING_PAUSE = 2.0
 LONGEST_TRAIL = 50
 
 
-def locked(tx: Connection, job_id: UUID) -> Row[Any] | None:
-    columns = select(
-        job,
-        (job.c.due_at > now()).label("live"),
-        (job.c.result_expires_at > now()).label("link_live"),
-        now().label("at"),
-    )
-    return tx.execute(columns.where(job.c.id == job_id).with_for_update()).one_or_none()
+def locked(tx: Connection, job_id: UUID) -> Seen | None:
+    if (page := open_on(tx)) is not None:
+        return page.jobs.get(job_id)
+    return tx.execute(JOBS.where(job.c.id == job_id).with_for_update()).one_or_none()
 
 
 def move(
     tx: Connection,
-    row: Row[Any],
+    row: Seen,
     event: Event,
     *,
     due: float | ColumnElement[float] = 0.0,
@@ -51,23 +49,32 @@ def move(
     target = leads_to(State(row.state), event)
     if target is None:
         return False
-    values: dict[str, Any] = {"state": target, "lease": None, "due_at": after(due), **changes}
+    values: dict[str, Any] = {"state": target, "lease": None, "due_at": After(due), **changes}
     if target in RESTING:
         values["due_at"] = None
     if target is State.QUEUED:
         values["turn"] = None  # it gets one when it is due
-    values["finished_at"] = now() if target in DONE else None
+    values["finished_at"] = After(0.0) if target in DONE else None
     return compare_and_set(tx, row, values)
 
 
-def touch(tx: Connection, row: Row[Any], *, due: float, **changes: Any) -> bool:
+def touch(tx: Connection, row: Seen, *, due: float, **changes: Any) -> bool:
     """Set another alarm for a job that stays in its state, and let go of it."""
-    return compare_and_set(tx, row, {"lease": None, "due_at": after(due), **changes})
+    return compare_and_set(tx, row, {"lease": None, "due_at": After(due), **changes})
 
 
-def compare_and_set(tx: Connection, row: Row[Any], values: Mapping[str, Any]) -> bool:
+def compare_and_set(tx: Connection, row: Seen, values: Mapping[str, Any]) -> bool:
+    if (page := open_on(tx)) is not None and isinstance(row, Line):
+        return page.change_job(row, dict(values))
     same = and_(job.c.id == row.id, job.c.state == row.state, job.c.fence == row.fence)
-    return tx.execute(update(job).where(same).values(**values)).rowcount == 1
+    return tx.execute(update(job).where(same).values(_in_sql(values))).rowcount == 1
+
+
+def _in_sql(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.expression() if isinstance(value, After) else value
+        for name, value in values.items()
+    }
 
 
 def is_due(state: State) -> ColumnElement[bool]:
@@ -115,22 +122,49 @@ def release(
     return got
 
 
-def attempt_of(tx: Connection, job_id: UUID, number: int) -> Row[Any] | None:
-    recently = (attempt.c.heard_at > after(-RING_PAUSE)).label("heard_recently")
+def seconds(tx: Connection, expression: ColumnElement[float]) -> float | ColumnElement[float]:
+    """The expression, for a statement to compute along; for a page it is computed once."""
+    if (page := open_on(tx)) is None:
+        return expression
+    key = str(expression), tuple(expression.compile().params.values())
+    return float(page.once(key, lambda: tx.execute(select(expression)).scalar_one()))
+
+
+def gate_of(tx: Connection, key_id: str) -> Gate | None:
+    """A key's gate; for a page it is read once."""
+    page = open_on(tx)
+    found: Gate | None
+    found = page.once(key_id, lambda: gate.of(tx, key_id)) if page else gate.of(tx, key_id)
+    return found
+
+
+def add_attempt(tx: Connection, **values: Any) -> None:
+    """The intent of a submit, as of now."""
+    if (page := open_on(tx)) is not None:
+        page.add_attempt(values)
+    else:
+        tx.execute(insert(attempt).values(intended_at=now(), **values))
+
+
+def attempt_of(tx: Connection, job_id: UUID, number: int) -> Seen | None:
+    if (page := open_on(tx)) is not None and job_id in page.attempts:
+        return page.attempts[job_id].get(number)
     same = and_(attempt.c.job_id == job_id, attempt.c.number == number)
-    return tx.execute(select(attempt, recently, now().label("at")).where(same)).one_or_none()
+    return tx.execute(ATTEMPTS.where(same)).one_or_none()
 
 
-def attempts_of(tx: Connection, job_id: UUID) -> list[Row[Any]]:
+def attempts_of(tx: Connection, job_id: UUID) -> list[Seen]:
+    if (page := open_on(tx)) is not None and job_id in page.attempts:
+        return list(page.attempts[job_id].values())
     columns = select(attempt.c.number, attempt.c.state, attempt.c.provider_state)
     return list(tx.execute(beyond_snapshot(tx, columns.where(attempt.c.job_id == job_id))))
 
 
-def paid_of(made: Iterable[Row[Any]]) -> int:
+def paid_of(made: Iterable[Seen]) -> int:
     return sum(one.state in PAID for one in made)
 
 
-def age_of(made: Row[Any] | None) -> float:
+def age_of(made: Seen | None) -> float:
     """Seconds since the provider took the task, or since we meant to send it."""
     return (made.at - (made.accepted_at or made.intended_at)).total_seconds() if made else 0.0
 
@@ -147,29 +181,32 @@ def fetchable(
     return tx.execute(beyond_snapshot(tx, newest.limit(1))).one_or_none()
 
 
-def set_attempt(tx: Connection, made: Row[Any], **values: Any) -> None:
+def set_attempt(tx: Connection, made: Seen, **values: Any) -> None:
+    if (page := open_on(tx)) is not None and isinstance(made, Line):
+        page.change_attempt(made, values)
+        return
     same = and_(attempt.c.job_id == made.job_id, attempt.c.number == made.number)
-    tx.execute(update(attempt).where(same).values(**values))
+    tx.execute(update(attempt).where(same).values(_in_sql(values)))
 
 
-def trail(made: Row[Any], what: str, detail: str = "", **facts: Any) -> dict[str, Any]:
+def trail(made: Seen, what: str, detail: str = "", **facts: Any) -> dict[str, Any]:
     """The attempt's trail with one entry more, as a column to write along with others."""
     entry = {"at": made.at.isoformat(), "what": what, "detail": detail[:200], **facts}
     return {"trail": [*(made.trail or []), entry][-LONGEST_TRAIL:]}
 
 
-def heard(made: Row[Any], detail: str) -> dict[str, Any]:
+def heard(made: Seen, detail: str) -> dict[str, Any]:
     """What a callback changes in its attempt whatever it says."""
     return {
         "callbacks": one_more(made.callbacks),
-        "heard_at": now(),
+        "heard_at": After(0.0),
         **trail(made, "callback", detail),
     }
 
 
 def learn_attempt(
     tx: Connection,
-    made: Row[Any],
+    made: Seen,
     known: Attempt,
     *,
     detail: str = "",
@@ -187,16 +224,16 @@ def learn_attempt(
     if report is not None:
         values["task_id"] = report.task_id or made.task_id
         values["provider_state"] = report.state
-        values["accepted_at"] = made.accepted_at or now()
+        values["accepted_at"] = made.accepted_at or After(0.0)
         if report.verdict is not Verdict.PENDING:
             values["report"], values["seconds"] = report.to_json(), report.seconds
     if known in (Attempt.VOID, Attempt.FAILED, Attempt.SUCCEEDED):
-        values["finished_at"] = now()
+        values["finished_at"] = After(0.0)
     set_attempt(tx, made, **values)
     return True
 
 
-def hold(tx: Connection, row: Row[Any], code: str, reason: str) -> bool:
+def hold(tx: Connection, row: Seen, code: str, reason: str) -> bool:
     if not move(tx, row, Event.HOLD, **fault(code, reason)):
         return False
     record(tx, Kind.HELD, f"{code}: {reason}", job_id=row.id, attempt=row.attempt or None)

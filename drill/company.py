@@ -39,8 +39,9 @@ _SOON = 3.0
 class Broker:
     """Hands messages to workers, who acknowledge them late; it may be wiped at any time."""
 
-    def __init__(self, schedule: Schedule, chance: Random, tools: Tools) -> None:
-        self._schedule, self._chance, self._tools = schedule, chance, tools
+    def __init__(self, schedule: Schedule, chance: Random, tools: Callable[[], Tools]) -> None:
+        self._schedule, self._chance, self._make = schedule, chance, tools
+        self._tools: dict[str, Tools] = {}
         self._epoch = 0
         self.redelivered = 0
 
@@ -66,19 +67,24 @@ class Broker:
         if epoch != self._epoch:
             return
 
+        process = f"worker-{self._chance.randrange(WORKERS)}"
+        tools = self._tools.setdefault(process, self._make())
+
         def work() -> None:
             for job_id in job_ids:
                 try:
-                    STEPS[lane](self._tools, job_id)
+                    STEPS[lane](tools, job_id)
                 except Exception as error:  # noqa: BLE001 - as the Celery task does
                     self._schedule.note(f"{self._schedule.who}: {type(error).__name__}")
 
         def ended(lived: bool) -> None:
+            if not lived and self._tools.get(process) is tools:
+                del self._tools[process]  # what comes next is another process
             if not lived and self._chance.random() < 0.7:
                 self.redelivered += 1
                 self._queue(lane, job_ids, self._chance.uniform(0.5, 15.0))
 
-        self._schedule.start(f"worker-{self._chance.randrange(WORKERS)}", work, ended)
+        self._schedule.start(process, work, ended)
 
 
 class Clocks:

@@ -68,7 +68,6 @@ class Invariants:
     jobs: dict[str, Job] = field(default_factory=dict)
     tries: dict[str, list[Try]] = field(default_factory=dict)
     moves: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    claimed: dict[str, tuple[str, int]] = field(default_factory=dict)
     _returned: set[str] = field(default_factory=set)
     _free_at: dict[str, datetime] = field(default_factory=dict)
 
@@ -137,7 +136,6 @@ class Invariants:
             _expect(
                 new.attempt == old.attempt + 1, "S4", f"{new.id} was claimed without an attempt"
             )
-            self.claimed[by] = (new.id, new.attempt)
         if new.state == "waiting" and old.state not in _AT_PROVIDER:
             self._returned.add(new.id)
         if new.state not in _AT_PROVIDER:

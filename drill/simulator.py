@@ -23,6 +23,7 @@ from uuid import UUID
 from sqlalchemy import Engine, text
 
 from cutwork import database, gate, jobs, schema
+from cutwork.ledger import Ticket
 from cutwork.migrations.upgrade import upgrade
 from cutwork.request import Segmentation
 from cutwork.settings import Settings
@@ -36,7 +37,7 @@ from .impostor import FAILURES, HOST, Impostor, Task, picture
 from .invariants import Invariants, Violation, explained
 from .mischief import Mischief
 from .schedule import Schedule
-from .stand_ins import CutEngine, HostClock, MemoryShelf, Wireless
+from .stand_ins import CutEngine, HostClock, MemoryShelf, Turn, WatchedGroup, Wireless
 from .virtual_time import START, VirtualTime
 
 # So many events, or virtual seconds after the faults, and something goes round in circles.
@@ -127,11 +128,17 @@ class Simulation:
         self._impostor = Impostor(self._schedule, self._chance, self._settings.result_ttl)
         self._shelf = MemoryShelf(self._schedule)
         wireless = Wireless(self._settings, self._impostor)
-        tools = Tools(self._settings, cut, wireless, Storage("memory://", self._shelf))
+        storage = Storage("memory://", self._shelf)
+
+        def tools() -> Tools:
+            group = WatchedGroup(cut, Turn(self._schedule), self._took)
+            return Tools(self._settings, cut, wireless, storage, group)
+
         self._broker = Broker(self._schedule, self._chance, tools)
         self._post = Post(self._schedule, self._chance, self._settings, cut)
         self._operator = Operator(place.engine, self._settings)
         self._cut, self._ids = cut, 0
+        self._tickets: dict[str, Ticket] = {}
         self._clocks = Clocks(self._schedule, self._chance, self._reconciler)
 
     def play(self) -> Outcome:
@@ -242,9 +249,12 @@ class Simulation:
 
     def _sender(self) -> tuple[str, int]:
         """Whose POST has come; S2: its intent is committed."""
-        job_id, number = self._invariants.claimed[self._schedule.who]
-        self._invariants.check_intent(job_id, number)
-        return job_id, number
+        ticket = self._tickets[self._schedule.who]
+        self._invariants.check_intent(ticket.job_id.hex, ticket.number)
+        return ticket.job_id.hex, ticket.number
+
+    def _took(self, ticket: Ticket) -> None:
+        self._tickets[self._schedule.who] = ticket
 
     def _started(self, task: Task) -> None:
         if letter := self._impostor.progress(task):

@@ -10,16 +10,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
+from uuid import UUID
 
 from requests import Request
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from cutwork import provider, wire
+from cutwork.ledger import Ticket
 from cutwork.provider import NotSent
 from cutwork.reply import Reply
 from cutwork.settings import Settings
 from cutwork.shelves import Source
+from cutwork.worker.group import Group
 
 
 class Edges(Protocol):
@@ -29,6 +32,35 @@ class Edges(Protocol):
     def strikes(self, kind: str) -> bool: ...
     def committed(self) -> None: ...
     def seconds(self) -> float: ...
+
+
+class Turn:
+    """A lock that is waited for at edges."""
+
+    def __init__(self, edges: Edges) -> None:
+        self._edges, self._taken = edges, False
+
+    def __enter__(self) -> None:
+        while self._taken:
+            self._edges.edge("waits for its turn")
+        self._taken = True
+
+    def __exit__(self, *_: object) -> None:
+        self._taken = False
+
+
+class WatchedGroup(Group):  # type: ignore[misc]  # the roles are read elsewhere
+    """Says which tickets it gave, in the step that asked for them."""
+
+    def __init__(self, engine: Engine, turn: Turn, took: Callable[[Ticket], None]) -> None:
+        super().__init__(engine, turn)
+        self._took = took
+
+    def run(self, job_id: UUID, verb: Any, *args: Any, **kwargs: Any) -> Any:
+        result = super().run(job_id, verb, *args, **kwargs)
+        if isinstance(result, Ticket):
+            self._took(result)
+        return result
 
 
 class CutEngine:

@@ -15,6 +15,7 @@ from cutwork.provider import Accepted
 from cutwork.states import State
 from cutwork.storage import Storage
 from cutwork.webhook.inbox import Hearing, Inbox
+from cutwork.worker.group import Group
 from cutwork.worker.reconciler import Reconciler
 from cutwork.worker.submitting import submit
 from cutwork.worker.tools import Tools
@@ -74,7 +75,8 @@ def test_the_intent_is_committed_before_the_post(world: World, tmp_path: Path) -
 
     job_id = world.enqueue()
     world.release()
-    tools = Tools(SETTINGS, world.engine, Looking(), Storage.at(tmp_path.as_uri()))  # type: ignore[arg-type]
+    storage, group = Storage.at(tmp_path.as_uri()), Group(world.engine)
+    tools = Tools(SETTINGS, world.engine, Looking(), storage, group)  # type: ignore[arg-type]
     submit(tools, job_id)
 
     assert seen == [1]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Connection, Engine, func, select, update
 
 from cutwork import database, gate, jobs, ledger, schema
 from cutwork.job import Job
@@ -59,6 +59,7 @@ RESULT = {
 class World:
     engine: Engine
     settings: Settings = field(default=SETTINGS)
+    together: bool = False  # each verb about one job in a page of its own
 
     @classmethod
     def at(cls, url: str, settings: Settings = SETTINGS) -> "World":
@@ -70,7 +71,15 @@ class World:
 
     def do(self, verb: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run a verb in a transaction of its own."""
-        return database.transact(self.engine, verb, *args, **kwargs)
+        about = getattr(args[0], "job_id", args[0]) if args else None
+        if not (self.together and isinstance(about, UUID)):
+            return database.transact(self.engine, verb, *args, **kwargs)
+
+        def together(tx: Connection) -> T:
+            with ledger.together(tx, [about]):
+                return verb(tx, *args, **kwargs)
+
+        return database.transact(self.engine, together)
 
     def enqueue(self, **options: Any) -> UUID:
         options = {"image_url": "http://example.com/a.jpg", **options}

@@ -24,13 +24,8 @@ _LARGEST_BATCH = 200
 # A commit that takes longer is stuck, and whoever comes then is sent away at once: the server's
 # threads must not all wait here, or nobody answers /healthz.
 _STUCK_AFTER = 3.0
-# An app may keep a job's row locked for as long as its transaction lasts; the other callbacks go
-# on. SQLite has one lock for all, and its own patience.
-_LOCK_PATIENCE = {
-    "postgresql": "SET LOCAL lock_timeout = '500ms'",
-    "mysql": "SET SESSION innodb_lock_wait_timeout = 1",
-    "mariadb": "SET SESSION innodb_lock_wait_timeout = 1",
-}
+# The database has one lock for all there, so that whoever waits for it waits for all.
+_ONE_LOCK = ("sqlite",)
 
 
 @dataclass(frozen=True)
@@ -105,23 +100,21 @@ class Inbox:
                 heard = self._write(tx, batch)
         except Exception as error:  # noqa: BLE001 - it is handed to whoever waits for it
             return error
-        for hearing in batch:
-            hearing.answer.set_result(heard[id(hearing)])
+        for hearing, what in zip(batch, heard, strict=True):
+            hearing.answer.set_result(what)
         return None
 
-    def _write(self, tx: Connection, batch: list[Hearing]) -> dict[int, Heard]:
-        if patience := _LOCK_PATIENCE.get(tx.dialect.name):
-            tx.exec_driver_sql(patience)
-        # In the order of the ids, so that two processes with the same jobs cannot deadlock.
-        ordered = sorted(batch, key=lambda hearing: hearing.job_id)
-        return {
-            id(one): ledger.hear(tx, one.job_id, one.attempt, one.report, self._settings)
-            for one in ordered
-        }
+    def _write(self, tx: Connection, batch: list[Hearing]) -> list[Heard]:
+        database.wait_briefly(tx)
+        with ledger.together(tx, [one.job_id for one in batch]):
+            return [
+                ledger.hear(tx, one.job_id, one.attempt, one.report, self._settings)
+                for one in batch
+            ]
 
 
 def _is_down(error: Exception, dialect: str) -> bool:
     """Whether the fault is the database's: then each callback alone would only wait as well."""
     if not isinstance(error, InterfaceError | OperationalError):
         return False
-    return dialect not in _LOCK_PATIENCE or not database.is_contention(error)
+    return dialect in _ONE_LOCK or not database.is_contention(error)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from cutwork import database, gate, ledger, log
+from cutwork import gate, ledger, log
 from cutwork.ledger import Ticket
 from cutwork.provider import Answer, KeyRefused, Missing, Throttled, Unavailable
 from cutwork.report import Report, Verdict
@@ -18,12 +18,12 @@ from .tools import Tools
 
 def check(tools: Tools, job_id: UUID) -> None:
     """Claim, ask, record; a task is asked about with the key that submitted it."""
-    ticket = database.transact(tools.engine, ledger.claim_check, job_id, tools.settings)
+    ticket = tools.claim(ledger.claim_check, job_id, tools.settings)
     if ticket is None:
         log.event("check is not ours", level=logging.DEBUG, job=job_id)
         return
     answer = _ask(tools, ticket)
-    tools.record(partial(record, answer=answer, ticket=ticket, settings=tools.settings))
+    tools.record(job_id, record, answer=answer, ticket=ticket, settings=tools.settings)
     said = answer.verdict if isinstance(answer, Report) else type(answer).__name__
     log.event("checked", job=job_id, attempt=ticket.number, key=ticket.key_id, answer=said)
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
-from cutwork import database, ledger, log
+from cutwork import ledger, log
 from cutwork.errors import FetchFailed, StorageError
 from cutwork.fetching import Fetched, fetch
 from cutwork.ledger import Ticket
@@ -20,7 +20,7 @@ from .tools import Tools
 
 def store(tools: Tools, job_id: UUID) -> None:
     """Claim, fetch each file, put it into our own storage, record what it is."""
-    ticket = database.transact(tools.engine, ledger.claim_store, job_id, tools.settings)
+    ticket = tools.claim(ledger.claim_store, job_id, tools.settings)
     if ticket is None or ticket.report is None:
         log.event("store is not ours", level=logging.DEBUG, job=job_id)
         return
@@ -34,7 +34,7 @@ def store(tools: Tools, job_id: UUID) -> None:
         _failed(tools, ticket, "storage", error, permanent=False)
     else:
         result = {"files": files, "foreground_rect": ticket.report.foreground_rect}
-        if tools.record(ledger.stored, ticket, result, tools.settings):
+        if tools.record(job_id, ledger.stored, ticket, result, tools.settings):
             log.event("stored", job=job_id, attempt=ticket.number)
             return
     for one in files.values():  # another worker's copy is the one that counts
@@ -78,7 +78,7 @@ def _size_fault(got: Fetched, report: Report, *, cropped: bool) -> str:
 
 def _failed(tools: Tools, ticket: Ticket, code: str, error: Exception, *, permanent: bool) -> None:
     verb = partial(ledger.not_stored, settings=tools.settings, permanent=permanent)
-    tools.record(verb, ticket, code, str(error))
+    tools.record(ticket.job_id, verb, ticket, code, str(error))
     log.event(
         "not stored",
         level=logging.WARNING,

@@ -47,8 +47,7 @@ def submit(tools: Tools, job_id: UUID) -> None:
     parcel = _prepare(tools, job_id)
     if parcel is None:
         return
-    ticket = database.transact(
-        tools.engine,
+    ticket = tools.claim(
         ledger.claim,
         job_id,
         tools.settings,
@@ -59,7 +58,7 @@ def submit(tools: Tools, job_id: UUID) -> None:
         log.event("submit is not ours", level=logging.DEBUG, job=job_id)
         return
     outcome = _post(tools, ticket, parcel)
-    tools.record(partial(record, outcome=outcome, ticket=ticket, settings=tools.settings))
+    tools.record(job_id, record, outcome=outcome, ticket=ticket, settings=tools.settings)
     said = type(outcome).__name__
     log.event("submitted", job=job_id, attempt=ticket.number, key=ticket.key_id, outcome=said)
 
@@ -81,7 +80,7 @@ def _prepare(tools: Tools, job_id: UUID) -> Parcel | None:
     try:
         data = tools.storage.get(request.image_file.uri)
     except StorageError as error:
-        tools.record(ledger.put_back, job_id, str(error))
+        tools.record(job_id, ledger.put_back, job_id, str(error))
         log.event("input unreadable", level=logging.WARNING, job=job_id, fault=error)
         return None
     return Parcel(request, row.key_id, key, (f"{job_id}.{request.image_file.format}", data))

@@ -18,6 +18,8 @@ from cutwork.provider import Provider
 from cutwork.settings import Settings, current
 from cutwork.storage import Storage
 
+from .group import Group
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -32,6 +34,7 @@ class Tools:
     engine: Engine
     provider: Provider
     storage: Storage
+    group: Group
 
     @classmethod
     def of(cls, settings: Settings) -> "Tools":
@@ -42,10 +45,22 @@ class Tools:
         """
         callbacks.url(settings, UUID(int=0), 1, now=0.0)
         engine = database.engine(settings.database, pool_size=settings.concurrency)
-        return cls(settings, engine, Provider(settings), Storage.at(settings.storage))
+        storage = Storage.at(settings.storage)
+        return cls(settings, engine, Provider(settings), storage, Group(engine))
+
+    def claim(
+        self,
+        verb: Callable[Concatenate[Connection, UUID, P], T],
+        job_id: UUID,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Take a job in hand."""
+        return self.group.run(job_id, verb, job_id, *args, **kwargs)
 
     def record(
         self,
+        job_id: UUID,
         verb: Callable[Concatenate[Connection, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
@@ -58,7 +73,7 @@ class Tools:
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
-                return database.transact(self.engine, verb, *args, **kwargs)
+                return self.group.run(job_id, verb, *args, **kwargs)
             except (DBAPIError, PoolTimeout) as error:
                 if not _is_outage(error) or time.monotonic() > deadline:
                     raise

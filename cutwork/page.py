@@ -1,0 +1,209 @@
+"""Many jobs at once: read and locked together, changed by the ledger's verbs, written together.
+
+Outside of a page each verb reads and writes for itself. Inside of one (``ledger.together``) the
+same verbs decide on lines in memory, each seeing what those before it decided, and the page writes
+once for every kind of change. What was locked when it was read cannot have gone on since, and the
+page checks that.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Float,
+    Table,
+    Update,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    insert,
+    select,
+    update,
+)
+
+from cutwork import clock
+from cutwork.schema import attempt, job
+
+# A callback that is only a reason to ask does so at most once in so many seconds.
+RING_PAUSE = 2.0
+_RECENT = (attempt.c.heard_at > clock.after(-RING_PAUSE)).label("heard_recently")
+JOBS = select(
+    job,
+    (job.c.due_at > clock.now()).label("live"),
+    (job.c.result_expires_at > clock.now()).label("link_live"),
+    clock.now().label("at"),
+)
+ATTEMPTS = select(attempt, _RECENT, clock.now().label("at"))
+_INTENTS = insert(attempt).values(intended_at=clock.now())
+_KEYS = {job: ("id", "state", "fence"), attempt: ("job_id", "number")}
+
+Key = tuple[Any, ...]
+Changes = dict[str, Any]
+Kind = tuple[tuple[str, bool], ...]
+
+
+@dataclass(frozen=True)
+class After:
+    """A moment so many seconds after it is written, by the database's clock."""
+
+    seconds: float | ColumnElement[float]
+
+    def expression(self) -> ColumnElement[Any]:
+        return clock.after(self.seconds)
+
+
+class Line:
+    """A locked row as it was read or decided: its columns, and what a page selects along."""
+
+    live: bool
+    link_live: bool
+    heard_recently: bool | None
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.__dict__.update(values)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+    def but(self, values: Mapping[str, Any]) -> "Line":
+        """The line with these changes. A verb that has the old one goes on seeing the old one."""
+        changed = Line(self.__dict__)
+        for name, value in values.items():
+            then = isinstance(value, After)
+            changed.__dict__[name] = self.at + timedelta(seconds=value.seconds) if then else value
+        return changed
+
+
+class OvertakenError(RuntimeError):
+    """A locked row was changed all the same; nothing of the page is written."""
+
+
+@dataclass
+class Page:
+    """The lines of some jobs and of all their attempts, and what has changed in them."""
+
+    tx: Connection
+    jobs: dict[UUID, Line] = field(default_factory=dict)
+    attempts: dict[UUID, dict[int, Line]] = field(default_factory=dict)
+    _new: list[dict[str, Any]] = field(default_factory=list)
+    _jobs: dict[Key, Changes] = field(default_factory=dict)
+    _attempts: dict[Key, Changes] = field(default_factory=dict)
+    _keys: dict[UUID, Key] = field(default_factory=dict)
+    _answers: dict[Hashable, Any] = field(default_factory=dict)
+
+    def read(self, job_ids: Iterable[UUID]) -> None:
+        """Lock the jobs, in the order of their ids, and read them and their attempts."""
+        wanted = sorted(set(job_ids))
+        mine = JOBS.where(_among(self.tx, job.c.id, wanted))
+        for row in self.tx.execute(mine.order_by(job.c.id).with_for_update()):
+            self.jobs[row.id], self.attempts[row.id] = Line(dict(row._mapping)), {}
+            self._keys[row.id] = (row.id, row.state, row.fence)
+        if any(line.attempt for line in self.jobs.values()):
+            theirs = ATTEMPTS.where(_among(self.tx, attempt.c.job_id, list(self.jobs)))
+            for row in self.tx.execute(theirs):
+                self.attempts[row.job_id][row.number] = Line(dict(row._mapping))
+
+    def once(self, question: Hashable, ask: Callable[[], Any]) -> Any:
+        """The answer to what the whole page asks once."""
+        if question not in self._answers:
+            self._answers[question] = ask()
+        return self._answers[question]
+
+    def add_attempt(self, values: Changes) -> None:
+        self._new.append(values)
+
+    def change_job(self, line: Line, values: Changes) -> bool:
+        """Whether the line is still as the verb saw it."""
+        present = self.jobs[line.id]
+        if (present.state, present.fence) != (line.state, line.fence):
+            return False
+        self._jobs.setdefault(self._keys[line.id], {}).update(values)
+        changed = present.but(values)
+        ends, dies = changed.due_at, changed.result_expires_at
+        changed.live = ends is not None and ends > changed.at
+        changed.link_live = dies is not None and dies > changed.at
+        self.jobs[line.id] = changed
+        return True
+
+    def change_attempt(self, line: Line, values: Changes) -> None:
+        self._attempts.setdefault((line.job_id, line.number), {}).update(values)
+        changed = self.attempts[line.job_id][line.number].but(values)
+        changed.heard_recently = changed.heard_recently or "heard_at" in values
+        self.attempts[line.job_id][line.number] = changed
+
+    def write(self) -> None:
+        """Send what has changed, one statement for each kind of change.
+
+        Raises:
+            OvertakenError: a job or an attempt is not as it was read.
+        """
+        if self._new:
+            self.tx.execute(_INTENTS, self._new)
+        for table, changes in ((attempt, self._attempts), (job, self._jobs)):
+            kinds: dict[Kind, list[Changes]] = defaultdict(list)
+            for key, values in changes.items():
+                kind = tuple((name, isinstance(values[name], After)) for name in sorted(values))
+                kinds[kind].append(_bound(table, key, values))
+            for kind, bound in kinds.items():
+                if self.tx.execute(_update(table, kind), bound).rowcount != len(bound):
+                    raise OvertakenError(f"a row of {table.name} went on though it was locked")
+
+
+_open: ContextVar[Page | None] = ContextVar("_open", default=None)
+
+
+def open_on(tx: Connection) -> Page | None:
+    """The page that is open on this connection."""
+    page = _open.get()
+    return page if page is not None and page.tx is tx else None
+
+
+@contextmanager
+def page(tx: Connection, job_ids: Iterable[UUID]) -> Iterator[None]:
+    """A page of these jobs; it is written at the end, unless the block raises."""
+    made = Page(tx)
+    made.read(job_ids)
+    before = _open.set(made)
+    try:
+        yield
+        made.write()
+    finally:
+        _open.reset(before)
+
+
+def _among(tx: Connection, column: Any, ids: list[UUID]) -> ColumnElement[bool]:
+    # An IN has as many parameters as ids, and so is another statement for each number of them.
+    if tx.dialect.name == "postgresql":
+        some: ColumnElement[bool] = column == any_(bindparam(None, ids, type_=ARRAY(Uuid)))
+    else:
+        some = column.in_(ids)
+    return some
+
+
+def _bound(table: Table, key: Key, values: Changes) -> Changes:
+    bound = {f"was_{name}": value for name, value in zip(_KEYS[table], key, strict=True)}
+    for name, value in values.items():
+        bound[f"new_{name}"] = value.seconds if isinstance(value, After) else value
+    return bound
+
+
+@cache  # building it costs more than sending it
+def _update(table: Table, kind: Kind) -> Update:
+    same = and_(*(table.c[name] == bindparam(f"was_{name}") for name in _KEYS[table]))
+    values: dict[str, Any] = {}
+    for name, later in kind:
+        type_ = Float() if later else table.c[name].type
+        given = bindparam(f"new_{name}", type_=type_)
+        values[name] = clock.after(given) if later else given
+    return update(table).where(same).values(values)
