@@ -88,20 +88,31 @@ def _hook_transactions(trap: Trap) -> None:
     real = database.transact
 
     def transact(engine: Any, verb: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        name = _name(verb)
-
-        def run(tx: Any, *args: Any, **kwargs: Any) -> Any:
-            made = verb(tx, *args, **kwargs)
-            if _is_something(name, made):
-                trap.reached(f"{name}:before-commit")
-            return made
-
-        made = real(engine, run, *args, **kwargs)
-        if _is_something(name, made):
-            trap.reached(f"{name}:after-commit")
-        return made
+        return _watched(trap, verb, partial(real, engine), *args, **kwargs)
 
     database.transact = transact
+
+
+def _watched(
+    trap: Trap,
+    verb: Callable[..., Any],
+    transact: Callable[..., Any],
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Run a verb as a transaction, alone or in a group, with a point on each side of its commit."""
+    name = _name(verb)
+
+    def run(tx: Any, *args: Any, **kwargs: Any) -> Any:
+        made = verb(tx, *args, **kwargs)
+        if _is_something(name, made):
+            trap.reached(f"{name}:before-commit")
+        return made
+
+    made = transact(run, *args, **kwargs)
+    if _is_something(name, made):
+        trap.reached(f"{name}:after-commit")
+    return made
 
 
 def _name(verb: Callable[..., Any]) -> str:
@@ -136,8 +147,15 @@ def _hook_exchanges(trap: Trap) -> None:
 
 def _hook_worker(trap: Trap) -> None:
     from cutwork.worker import storing
+    from cutwork.worker.group import Group
     from cutwork.worker.publishing import Publisher
 
+    real = Group.run
+
+    def run(self: Any, job_id: Any, verb: Any, *args: Any, **kwargs: Any) -> Any:
+        return _watched(trap, verb, partial(real, self, job_id), *args, **kwargs)
+
+    Group.run = run
     around(storing, "fetch", trap, "fetch")
     around(Publisher, "__call__", trap, "publish")
 

@@ -34,8 +34,7 @@ _UNPAID = "PAID = frozenset(Attempt) - {Attempt.VOID}"
 _LOCK_AND_LEARN = "        return Heard.GONE\n    also = _news("
 _POSTED = "    outcome = _post(tools, ticket, parcel)\n"
 _CLAIMED = """\
-    ticket = database.transact(
-        tools.engine,
+    ticket = tools.claim(
         ledger.claim,
         job_id,
         tools.settings,
@@ -51,13 +50,13 @@ _ANSWERS = """\
                 heard = self._write(tx, batch)
         except Exception as error:  # noqa: BLE001 - it is handed to whoever waits for it
             return error
-        for hearing in batch:
-            hearing.answer.set_result(heard[id(hearing)])
+        for hearing, what in zip(batch, heard, strict=True):
+            hearing.answer.set_result(what)
 """
 _ANSWERS_EARLY = """\
                 heard = self._write(tx, batch)
-                for hearing in batch:
-                    hearing.answer.set_result(heard[id(hearing)])
+                for hearing, what in zip(batch, heard, strict=True):
+                    hearing.answer.set_result(what)
         except Exception:
             return None
 """
@@ -72,6 +71,23 @@ MUTATIONS: list[Mutation] = [
         ("S1", "state_not_compared", "the state of the compare-and-set",
          _SAME, "and_(job.c.id == row.id, job.c.fence == row.fence)",
          "test_a_row_that_went_on_is_not_written[state]"),
+    ),
+    *_of(
+        "page",
+        "test_page.py",
+        ("S9", "page_not_compared", "the compare-and-set of a page",
+         ".rowcount != len(bound)", ".rowcount > len(bound)",
+         "test_a_row_that_goes_on_under_a_page_undoes_all_of_it"),
+        ("S4", "page_forgets", "a verb sees what those before it on the page decided",
+         "        self.jobs[line.id] = changed\n", "",
+         "test_claims_and_stores_together"),
+    ),
+    *_of(
+        "worker.group",
+        "test_group.py",
+        ("S2", "failed_batch_believed", "what a failed batch did not commit is run again",
+         "if not mine.granted:", "if False:",
+         "test_a_verb_that_fails_takes_no_other_with_it"),
     ),
     *_of(
         "rows",
@@ -101,7 +117,7 @@ MUTATIONS: list[Mutation] = [
          "return row if row is not None and row.fence == ticket.fence else None", "return row",
          "test_a_check_whose_lease_ran_out_cannot_reschedule_its_successors_job"),
         ("S2", "no_intent", "a claim writes an attempt",
-         "    tx.execute(\n        insert(attempt)", "    id(\n        insert(attempt)",
+         "    rows.add_attempt(\n        tx,\n", "    dict(\n",
          "test_a_released_job_is_claimed_once"),
         ("L1", "lapse_does_nothing", "a lease that ran out is noticed",
          '_lose(tx, row, "the worker\'s lease ran out", settings)', "pass",
