@@ -68,7 +68,13 @@ def simulate_seeds(
     "--jobs", type=click.IntRange(1), default=20, show_default=True, help="At least, at each point."
 )
 @click.option("--points", "chosen", default="", help="Only these, with commas.  [default: all]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the delays.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Decides delays and faults.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def crash_roles(pool: str, jobs: int, chosen: str, seed: int, as_json: bool) -> int:
     """T3: let real roles kill themselves at each point, and check what came of it.
