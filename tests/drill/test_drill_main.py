@@ -60,21 +60,3 @@ def test_a_drill_is_not_started_against_an_api(processes: Processes) -> None:
     run = processes.start("cutwork", "drill", "--jobs", "1", env=environ)
     assert run.wait(60) == 2
     assert "a drill never talks to a provider that is paid" in run.log
-
-
-def test_a_role_is_crashed_by_hand_and_what_it_left_is_mended(processes: Processes) -> None:
-    options = ("--points", "post:sent", "--jobs", "3", "--json")
-    run = processes.start(*KIT, "crash", *options)
-    assert run.wait(120) == 0
-    shown = json.loads(run.log[run.log.index("{\n") :])
-    (one,) = shown["points"]
-    assert (one["point"], one["died"], one["violations"]) == ("post:sent", 2, [])
-    assert one["jobs"] >= 3
-    assert one["charges"] - one["jobs"] == one["second_charges"] == one["explained"]
-    assert shown["all"]["jobs"] == one["jobs"]
-
-
-def test_a_point_that_does_not_exist_is_refused_with_one_that_does(processes: Processes) -> None:
-    run = processes.start(*KIT, "crash", "--points", "post:send")
-    assert run.wait(60) == 2
-    assert "there is no point post:send (post:sent" in run.log
