@@ -261,7 +261,7 @@ class Settings:
         30.0, "How long the rate takes to grow back afterwards.", unit="s", read=_seconds(0.1)
     )
     check_after: float = _setting(
-        20.0,
+        10.0,
         "First question about a job whose callback has not come, until it is learned.",
         unit="s",
         read=_seconds(0.1),

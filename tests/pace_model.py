@@ -19,7 +19,7 @@ from cutwork.worker import checking, submitting
 from cutwork.worker.reconciler import Reconciler
 from tests.world import RESULT, SETTINGS, World
 
-TICK = 0.1
+TICK = 0.2
 FREE = replace(SETTINGS, rate=1000.0, max_in_flight=5000, submit_lane=500, check_lane=500)
 Draw = Callable[[Random], float]
 DURATIONS: dict[str, Draw] = {

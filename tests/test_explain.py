@@ -301,7 +301,7 @@ def test_a_waiting_job_says_when_it_is_asked_about(world: World) -> None:
     story = told(world, world.waiting().job_id)
 
     assert story.stands == "The provider works on it (task task-1)."
-    assert "if nothing is heard it is asked in 20 s" in story.waits
+    assert "if nothing is heard it is asked in 10 s" in story.waits
 
 
 def test_a_task_whose_key_was_taken_away_says_so(world: World) -> None:

@@ -152,11 +152,11 @@ def watch(empty_database: Callable[[str], str]) -> Iterator[Watch]:
     engine.dispose()
 
 
-@pytest.mark.parametrize("name", DURATIONS)
+@pytest.mark.parametrize("name", ["1 to 3 s", "median 8 s, long tail", "3 s, one in five 12 s"])
 def test_while_callbacks_come_hardly_a_question_is_asked(watch: Watch, name: str) -> None:
     shown = watch.play(drawn(name, 200), lambda _: False)
 
-    assert shown.asked <= 0.02, shown
+    assert shown.asked_later <= 0.02, shown
 
 
 def held(shown: Shown, name: str) -> None:
