@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
@@ -174,11 +175,9 @@ def _sync(folder: Path) -> None:
 
 
 def _create(part: Path) -> BinaryIO:
-    for _ in range(10):
-        part.parent.mkdir(parents=True, exist_ok=True)
-        try:
+    # A delete takes empty directories away: between the two lines, and between two levels of them.
+    for _ in range(20):
+        with suppress(FileNotFoundError, FileExistsError):
+            part.parent.mkdir(parents=True, exist_ok=True)
             return part.open("xb")
-        except FileNotFoundError:
-            # A delete took the empty directory away, between the two lines above.
-            continue
     return part.open("xb")
