@@ -189,7 +189,7 @@ def untold(place: Place, parrot: Parrot) -> list[str]:
 
 def wait_for_faults(place: Place, parrot: Parrot) -> None:
     try:
-        run_until(lambda: not untold(place, parrot), 30)
+        run_until(lambda: not untold(place, parrot), 60)
     except AssertionError:
         raise AssertionError(f"has not happened: {untold(place, parrot)}") from None
 
@@ -303,7 +303,7 @@ def test_no_secret_is_left_anywhere(
             callback_secrets=secrets.callback,
             log_format=form,
             log_level="DEBUG",
-            rate="40",
+            rate="8",
             check_after="1",
             uncertain_grace="1",
             breaker_failures="1000",
