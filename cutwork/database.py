@@ -138,15 +138,10 @@ def transact(
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def wait_briefly(tx: Connection) -> bool:
-    """Let no statement of this transaction wait long for a lock: it carries several jobs.
-
-    False where there is no telling whose lock it is that one waits for.
-    """
-    patience = _LOCK_PATIENCE.get(tx.dialect.name)
-    if patience:
+def wait_briefly(tx: Connection) -> None:
+    """Let no statement of this transaction wait long for a lock: it carries several jobs."""
+    if patience := _LOCK_PATIENCE.get(tx.dialect.name):
         tx.exec_driver_sql(patience)
-    return patience is not None
 
 
 def is_contention(error: DBAPIError) -> bool:

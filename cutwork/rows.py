@@ -4,6 +4,7 @@ Nobody but ``cutwork.ledger`` imports this module; CI checks that.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -131,7 +132,7 @@ def seconds(tx: Connection, expression: ColumnElement[float]) -> float | ColumnE
 
 
 def gate_of(tx: Connection, key_id: str) -> Gate | None:
-    """A key's gate; for a page it is read once."""
+    """A key's gate; for a page it is read once, so what closes it counts from the next page on."""
     page = open_on(tx)
     found: Gate | None
     found = page.once(key_id, lambda: gate.of(tx, key_id)) if page else gate.of(tx, key_id)
@@ -171,8 +172,14 @@ def age_of(made: Seen | None) -> float:
 
 def fetchable(
     tx: Connection, job_id: UUID, settings: Settings, *, but: int | None = None
-) -> Row[Any] | None:
+) -> Seen | None:
     """The job's latest attempt, ``but`` one, whose result was made and whose link should live."""
+    if (page := open_on(tx)) is not None:  # the database does not know yet what the page decided
+        age = timedelta(seconds=settings.result_ttl)
+        made = [one for one in page.attempts.get(job_id, {}).values() if one.number != but]
+        good = [one for one in made if one.state == Attempt.SUCCEEDED and one.report is not None]
+        alive = [one for one in good if one.finished_at > one.at - age]
+        return max(alive, key=lambda one: int(one.number), default=None)
     ours = and_(attempt.c.job_id == job_id, attempt.c.state == Attempt.SUCCEEDED)
     lives = and_(attempt.c.finished_at > after(-settings.result_ttl), attempt.c.report.is_not(None))
     newest = select(attempt).where(ours, lives).order_by(attempt.c.number.desc())

@@ -120,6 +120,24 @@ def test_claims_and_stores_together(world: World) -> None:
     assert {world.state(one) for one in ids} == {"succeeded"}
 
 
+def test_a_dead_link_finds_the_result_that_the_same_page_brought(world: World) -> None:
+    first = world.uncertain()
+    world.ring(first.job_id)
+    world.do(ledger.settle, SETTINGS)
+    second = world.next_attempt(first.job_id)
+    world.learn(first, done("task-1"))
+    store = world.claim_store(first.job_id)
+
+    def together(tx: Connection) -> None:
+        with ledger.together(tx, [first.job_id]):
+            hear(tx, second, done("task-2"))
+            ledger.not_stored(tx, store, "link_dead", "403", SETTINGS, permanent=True)
+
+    world.do(together)
+    row = world.row(first.job_id)
+    assert (row["state"], row["result_attempt"]) == ("storing", 2)
+
+
 def test_a_page_of_fifty_callbacks_is_a_handful_of_statements(world: World) -> None:
     tickets = [world.submitting() for _ in range(50)]
     sent: list[str] = []

@@ -4,6 +4,7 @@ There is no thread for it and nobody waits for a timer: whoever comes first comm
 come meanwhile are the next batch, which one of them commits for all.
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine
 
-from cutwork import database, ledger
+from cutwork import database, ledger, log
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,7 +73,9 @@ class Group:
             with self._engine.begin() as tx:
                 database.wait_briefly(tx)
                 results = _results(tx, wishes)
-        except Exception:  # noqa: BLE001 - whoever runs it alone meets the fault, if it is theirs
+        except Exception as error:  # noqa: BLE001 - who runs it alone meets the fault, if it is theirs
+            fault = type(error).__name__
+            log.event("one by one", level=logging.WARNING, jobs=len(wishes), fault=fault)
             return
         for wish, result in zip(wishes, results, strict=True):
             wish.granted, wish.result = True, result
