@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test mutants check format lock clean
+.PHONY: help demo test mutants bench bench-full check format lock clean
 
 # Nothing from outside the checkout: no modules from elsewhere, no installs to elsewhere.
 unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX
@@ -20,7 +20,7 @@ ifneq ($(shell cat $(VENV)/made 2>/dev/null && $(BIN)/python -c '' 2>/dev/null &
 endif
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/all ## Cut the sample photographs end to end and show where the pictures are
 	@$(BIN)/cutwork demo
@@ -31,6 +31,12 @@ test: $(VENV)/dev ## Run the tests with coverage; ARGS="-k name" runs some of th
 mutants: $(VENV)/dev ## Test the tests: each protection that is taken out must make one fail
 	$(BIN)/python -m tests.mutants
 	$(BIN)/python -m tests.mutants.table
+
+bench: $(VENV)/bench ## Measure against ceilings and peers, in minutes; needs PostgreSQL, Redis, RabbitMQ
+	$(BIN)/python -m bench
+
+bench-full: $(VENV)/bench ## The same with millions of rows and more rounds
+	$(BIN)/python -m bench --full
 
 check: $(VENV)/dev ## Look for faults without running anything: style, types, imports
 	$(BIN)/ruff check
@@ -64,4 +70,9 @@ $(VENV)/all: $(VENV)/made pyproject.toml constraints.txt
 $(VENV)/dev: $(VENV)/all
 	@echo "Installing what the tests and checks need"
 	@$(INSTALL) --build-constraint constraints.txt --editable '.[all]' --group dev
+	@touch $@
+
+$(VENV)/bench: $(VENV)/dev
+	@echo "Installing the peers that are measured beside us"
+	@$(INSTALL) --build-constraint constraints.txt --editable '.[all]' --group dev --group bench
 	@touch $@

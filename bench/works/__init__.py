@@ -1,0 +1,1 @@
+"""The works that are measured: one module each, with ``works(place)`` that yields them."""
