@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import event as hooks
 from sqlalchemy.engine import URL, ExceptionContext, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError
 
 from cutwork import schema
 from cutwork.errors import DatabaseNotReady, InvalidSetting
@@ -52,6 +52,8 @@ _DRIVERS = {
 }
 _EXTRAS = {"sqlite": "", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 _BUSY_SECONDS = 30
+# A connection that was used a moment ago is not asked whether it lives.
+_SURELY_ALIVE = 1.0
 
 # PostgreSQL: deadlock, serialization failure, lock time-out. MariaDB and MySQL: deadlock, lock
 # time-out, changed since last read. In each the database has rolled the transaction back.
@@ -89,7 +91,6 @@ def engine(url: str, *, pool_size: int = 5, patient: bool = True) -> Engine:
     options: dict[str, Any] = {
         "isolation_level": "READ COMMITTED",
         "max_overflow": pool_size,
-        "pool_pre_ping": True,
         "pool_recycle": 1800,
         "pool_size": pool_size,
     }
@@ -119,6 +120,8 @@ def engine(url: str, *, pool_size: int = 5, patient: bool = True) -> Engine:
                     cursor.execute(bound)
                 connection.commit()
 
+    _ping_the_idle(made)
+
     @hooks.listens_for(made, "handle_error")
     def leave_a_server_that_only_reads(context: ExceptionContext) -> None:
         error = context.sqlalchemy_exception
@@ -126,6 +129,24 @@ def engine(url: str, *, pool_size: int = 5, patient: bool = True) -> Engine:
             context.is_disconnect = True
 
     return made
+
+
+def _ping_the_idle(made: Engine) -> None:
+    """Try a connection before it is used, if it was not just used: each try is a round trip."""
+
+    @hooks.listens_for(made, "connect")
+    @hooks.listens_for(made, "checkin")
+    def note(_connection: Any, record: Any) -> None:
+        record.info["used"] = time.monotonic()
+
+    @hooks.listens_for(made, "checkout")
+    def ping(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info["used"] < _SURELY_ALIVE:
+            return
+        try:
+            made.dialect.do_ping(connection)
+        except made.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError("the server closed an idle connection") from error
 
 
 def read_only(engine: Engine) -> Engine:

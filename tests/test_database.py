@@ -317,10 +317,14 @@ def current_connection(engine: Engine) -> int:
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
 @pytest.mark.parametrize("way", [lambda engine: engine, database.read_only])
 def test_a_connection_that_the_server_dropped_is_replaced_unnoticed(
-    on: Callable[[str], Engine], kind: str, way: Callable[[Engine], Engine]
+    on: Callable[[str], Engine],
+    kind: str,
+    way: Callable[[Engine], Engine],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     engine = on(kind)
     dropped = current_connection(engine)
+    monkeypatch.setattr(database, "_SURELY_ALIVE", 0.0)  # it idled for a while
     kill = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL {}"}
     killer = database.engine(engine.url.render_as_string(hide_password=False))
     with killer.begin() as tx:

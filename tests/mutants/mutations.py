@@ -288,7 +288,7 @@ MUTATIONS: list[Mutation] = [
         "database",
         "test_database.py",
         ("L6", "dead_connection_used", "a connection that the server dropped is replaced",
-         '"pool_pre_ping": True', '"pool_pre_ping": False',
+         "    _ping_the_idle(made)\n", "",
          "test_a_connection_that_the_server_dropped_is_replaced_unnoticed"),
     ),
     *_of(
