@@ -1,7 +1,6 @@
 """Tables full of jobs, written by SQL alone, so that a million rows take seconds."""
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Engine, text
@@ -13,22 +12,22 @@ SETTINGS = Settings(api_tokens=("a-key",), callback_secrets=("a-secret-of-the-be
 _REQUEST = (
     '{"type": "", "output_type": 2, "crop": false, "format": "png", "image_url": "http://a.b/c"}'
 )
-_JOBS = """
-    INSERT INTO cutwork_job (id, kind, state, due_at, fence, tries, priority, owner, turn, request,
-                             request_digest, attempt, key_id, created_at, finished_at)
-    SELECT gen_random_uuid(), 'segmentation', :state, now() + :due * interval '1 second', :fence,
-           0, 5, '', CASE WHEN :turns THEN n END, CAST(:request AS jsonb), repeat('0', 64), :fence,
-           :key, now(), CASE WHEN :over THEN now() END
-      FROM generate_series(1, :count) AS n
-"""
-_ATTEMPTS = """
+_FILL = """
+    WITH made AS (
+        INSERT INTO cutwork_job (id, kind, state, due_at, fence, tries, priority, owner, turn,
+                                 request, request_digest, attempt, key_id, created_at, finished_at)
+        SELECT gen_random_uuid(), 'segmentation', :state, now() + :due * interval '1 second',
+               :fence, 0, 5, '', CASE WHEN :turns THEN n END, CAST(:request AS jsonb),
+               repeat('0', 64), :fence, :key, now(), CASE WHEN :over THEN now() END
+          FROM generate_series(1, :count) AS n
+        RETURNING id
+    )
     INSERT INTO cutwork_attempt (job_id, number, state, key_id, fence, callback, task_id, checks,
                                  callbacks, relinks, intended_at, accepted_at)
-    SELECT id, 1, :known, :key, 1, true, 'task', 0, 0, 0, now(), now()
-      FROM cutwork_job
-     WHERE state = :state
-       AND NOT EXISTS (SELECT FROM cutwork_attempt WHERE job_id = cutwork_job.id)
-     LIMIT :count
+    SELECT id, 1, :known, :tried_with, 1, true, 'task', 0, 0, 0, now(), now()
+      FROM made
+     LIMIT :attempts
+    RETURNING job_id
 """
 
 
@@ -38,29 +37,35 @@ def empty(engine: Engine) -> None:
         tx.execute(text("TRUNCATE cutwork_job CASCADE"))
 
 
+def clear(engine: Engine) -> None:
+    """Take away the jobs that are not over, and leave the others."""
+    with engine.begin() as tx:
+        tx.execute(text("DELETE FROM cutwork_job WHERE due_at IS NOT NULL"))
+
+
 def queued(engine: Engine, count: int) -> None:
     """Jobs that are due, each with its turn."""
-    _jobs(engine, "queued", count, due=0, fence=0, turns=True, key=None)
+    _fill(engine, "queued", count, due=0.0, turns=True)
 
 
 def scheduled(engine: Engine, count: int, seconds: float) -> None:
     """Jobs that are for later, and have no turn yet."""
-    _jobs(engine, "queued", count, due=seconds, fence=0, turns=False, key=None)
+    _fill(engine, "queued", count, due=seconds)
 
 
 def waiting(engine: Engine, count: int, due: float = 600.0) -> Sequence[UUID]:
-    """Jobs that the provider has; gives the ids of all that wait."""
-    _jobs(engine, "waiting", count, due=due, fence=1, turns=False, key=KEY)
-    _attempts(engine, "waiting", "accepted", count)
-    with engine.connect() as tx:
-        found = tx.execute(text("SELECT id FROM cutwork_job WHERE state = 'waiting'"))
-        return found.scalars().all()
+    """Jobs that the provider has; gives their ids."""
+    return _fill(engine, "waiting", count, due=due, known="accepted", attempts=count)
+
+
+def storing(engine: Engine, count: int, due: float) -> Sequence[UUID]:
+    """Jobs whose result can be fetched in so many seconds; gives their ids."""
+    return _fill(engine, "storing", count, due=due, known="succeeded", attempts=count)
 
 
 def finished(engine: Engine, count: int, attempts: int) -> None:
-    """Jobs that are over, the first of them with an attempt."""
-    _jobs(engine, "succeeded", count, due=None, fence=1, turns=False, key=KEY)
-    _attempts(engine, "succeeded", "succeeded", attempts)
+    """Jobs that are over, so many of them with an attempt."""
+    _fill(engine, "succeeded", count, due=None, known="succeeded", attempts=attempts)
 
 
 def settle(engine: Engine) -> None:
@@ -70,13 +75,19 @@ def settle(engine: Engine) -> None:
         free.execute(text("VACUUM ANALYZE cutwork_job, cutwork_attempt"))
 
 
-def _jobs(engine: Engine, state: str, count: int, **values: Any) -> None:
-    values |= {"state": state, "count": count, "request": _REQUEST, "over": values["due"] is None}
+def _fill(
+    engine: Engine,
+    state: str,
+    count: int,
+    *,
+    due: float | None,
+    turns: bool = False,
+    known: str = "",
+    attempts: int = 0,
+) -> Sequence[UUID]:
+    tried = state != "queued"
+    values = {"state": state, "count": count, "due": due, "turns": turns, "request": _REQUEST}
+    values |= {"known": known, "attempts": attempts, "fence": int(tried), "over": due is None}
+    values |= {"key": KEY if tried else None, "tried_with": KEY}
     with engine.begin() as tx:
-        tx.execute(text(_JOBS), values)
-
-
-def _attempts(engine: Engine, state: str, known: str, count: int) -> None:
-    values = {"state": state, "known": known, "key": KEY, "count": count}
-    with engine.begin() as tx:
-        tx.execute(text(_ATTEMPTS), values)
+        return tx.execute(text(_FILL), values).scalars().all()
