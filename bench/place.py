@@ -54,6 +54,14 @@ class Place:
             raise Unavailable(f"no PostgreSQL: {type(error).__name__}") from error
         return url.render_as_string(hide_password=False)
 
+    def drop_database(self, suffix: str = "") -> None:
+        """Take a database of ours away: the large ones are not left lying."""
+        url = make_url(self.postgresql)
+        admin = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+        with admin.connect() as server:
+            server.execute(text(f'DROP DATABASE IF EXISTS "{url.database}{suffix}" WITH (FORCE)'))
+        admin.dispose()
+
     def fresh_engine(self, suffix: str = "", *, pool_size: int = 16) -> Engine:
         """The same, with our tables in it."""
         engine = database.engine(self.fresh_database(suffix), pool_size=pool_size)

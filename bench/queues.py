@@ -1,0 +1,91 @@
+"""PgQueuer and procrastinate, as they take jobs: each on a kept connection, as they recommend."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from .measuring import Unavailable
+from .place import Place
+
+MANY = 1000
+
+
+@dataclass(frozen=True)
+class Peer:
+    """``alone`` and ``many`` write one job, or a thousand, and say how many."""
+
+    name: str
+    alone: Callable[[], int]
+    many: Callable[[], int]
+    close: Callable[[], None]
+
+
+def peers(place: Place) -> Iterator[Peer]:
+    """Those that are installed, each with a database of its own; a missing one says so."""
+    for name, begin in (("pgqueuer", _pgqueuer), ("procrastinate", _procrastinate)):
+        try:
+            yield begin(place)
+        except ModuleNotFoundError as error:
+            yield _missing(name, f"{error.name} is not installed")
+
+
+def _missing(name: str, why: str) -> Peer:
+    def refuse() -> int:
+        raise Unavailable(why)
+
+    return Peer(name, refuse, refuse, lambda: None)
+
+
+def _pgqueuer(place: Place) -> Peer:
+    import psycopg
+    from pgqueuer.db import PsycopgDriver, SyncPsycopgDriver
+    from pgqueuer.queries import Queries, SyncQueries
+
+    url = _plain(place.fresh_database("_enqueue_pgqueuer"))
+
+    async def install() -> None:
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            await Queries(PsycopgDriver(connection)).install()
+
+    asyncio.run(install())
+    connection = psycopg.connect(url, autocommit=True)
+    queries = SyncQueries(SyncPsycopgDriver(connection))
+
+    def write(count: int) -> int:
+        payloads: list[bytes | None] = [_PAYLOAD] * count
+        queries.enqueue(["submit"] * count, payloads, [0] * count)
+        return count
+
+    return Peer("pgqueuer", lambda: write(1), lambda: write(MANY), connection.close)
+
+
+def _procrastinate(place: Place) -> Peer:
+    from procrastinate import App, SyncPsycopgConnector
+
+    url = _plain(place.fresh_database("_enqueue_procrastinate"))
+    app = App(connector=SyncPsycopgConnector(conninfo=url))
+
+    @app.task(name="submit", queue="submits")
+    def submit(image_url: str) -> None: ...
+
+    app.open()
+    app.schema_manager.apply_schema()
+
+    def alone() -> int:
+        submit.defer(image_url=_URL)
+        return 1
+
+    def many() -> int:
+        submit.batch_defer(*({"image_url": _URL} for _ in range(MANY)))
+        return MANY
+
+    return Peer("procrastinate", alone, many, app.close)
+
+
+_URL = "https://pictures.example/1.jpg"
+_PAYLOAD = f'{{"image_url": "{_URL}"}}'.encode()
+
+
+def _plain(url: str) -> str:
+    """A SQLAlchemy URL as libpq reads it."""
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)
