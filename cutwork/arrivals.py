@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Insert, Integer, bindparam, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from cutwork import recordset, schema, turns
+from cutwork import recordset, schema, turns, wake
 from cutwork.clock import now
 from cutwork.schema import job
 
@@ -68,7 +68,7 @@ def _insert_alone(dialect: str, later: bool) -> Insert:
     statement = _insert(dialect).values(created_at=now())
     if not later:
         statement = statement.values(due_at=now(), turn=_next_turn(1))
-    made: Insert = statement.returning(job.c.id)
+    made: Insert = statement.returning(job.c.id, *_call(dialect))
     return made
 
 
@@ -82,8 +82,12 @@ def _insert_from_json(common: tuple[str, ...]) -> Insert:
     if "due_at" not in common:
         columns |= {"due_at": now(), "turn": _next_turn(given.c.step)}
     statement = _insert("postgresql").from_select([*columns], select(*columns.values()))
-    made: Insert = statement.returning(job.c.id)
+    made: Insert = statement.returning(job.c.id, *_call("postgresql"))
     return made
+
+
+def _call(dialect: str) -> list[ColumnElement[Any]]:
+    return [wake.call()] if dialect == "postgresql" else []
 
 
 def _next_turn(step: int | ColumnElement[int]) -> ColumnElement[int]:

@@ -31,7 +31,7 @@ from sqlalchemy import (
     update,
 )
 
-from cutwork import clock, database, recordset
+from cutwork import clock, database, recordset, wake
 from cutwork.schema import attempt, job
 
 # A callback that is only a reason to ask does so at most once in so many seconds.
@@ -215,7 +215,10 @@ def _update(table: Table, kind: Kind) -> Update:
 def _update_of_rows(table: Table, kind: Kind) -> Update:
     """For all the rows of one JSON parameter: a driver binds long lists of values in Python."""
     given = recordset.of(_shape(table, kind))
-    return _set(table, kind, given.c)
+    changes = _set(table, kind, given.c)
+    # A result that is ready to be stored is fetched at once.
+    ready = any(name == "result_expires_at" for name, _ in kind)
+    return changes.returning(wake.call()) if ready else changes
 
 
 @cache

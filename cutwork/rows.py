@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, select, update
 
-from cutwork import gate
+from cutwork import gate, wake
 from cutwork.clock import after, now
 from cutwork.events import Kind, record
 from cutwork.job import beyond_snapshot
@@ -68,7 +68,10 @@ def compare_and_set(tx: Connection, row: Seen, values: Mapping[str, Any]) -> boo
     if (page := open_on(tx)) is not None and isinstance(row, Line):
         return page.change_job(row, dict(values))
     same = and_(job.c.id == row.id, job.c.state == row.state, job.c.fence == row.fence)
-    return tx.execute(update(job).where(same).values(_in_sql(values))).rowcount == 1
+    change = update(job).where(same).values(_in_sql(values))
+    if "result_expires_at" in values and tx.dialect.name == "postgresql":
+        return tx.execute(change.returning(wake.call())).rowcount == 1
+    return tx.execute(change).rowcount == 1
 
 
 def _in_sql(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The tables. They live in the app's own database, so each name begins with ``cutwork_``.
 
 ``job`` is the truth about each picture, ``attempt`` explains every charge, ``gate`` paces each API
-key, ``pace`` keeps how long the provider takes, ``owner`` who weighs more than others, and
-``event`` what was unusual. The migrations build the same tables; a test compares.
+key, ``pace`` keeps how long the provider takes, ``owner`` who weighs more than others, ``event``
+what was unusual, and ``sleeper`` which reconciler sleeps. The migrations build
+the same tables; a test compares.
 """
 
 from typing import Any
@@ -202,5 +203,13 @@ event = Table(
     Column("detail", String(500)),
     ForeignKeyConstraint(["job_id"], [job.c.id], ondelete="CASCADE"),
     Index("ix_cutwork_event_kind_at", "kind", "at"),
+    **_OPTIONS,
+)
+
+sleeper = Table(
+    "cutwork_sleeper",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("asleep_until", Time, nullable=False, comment="a reconciler wants to be called"),
     **_OPTIONS,
 )

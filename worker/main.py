@@ -9,6 +9,7 @@ from .app import app
 from .configuration import LANES, publish_options, queue_name
 from .publishing import Publisher
 from .reconciler import Reconciler
+from .sleep import Sleep
 from .tools import Tools
 
 
@@ -40,6 +41,8 @@ def reconcile() -> None:
     publisher = Publisher(app, publish_options(settings))
     reconciler = Reconciler(engine, settings, publisher)
     log.event("reconciler started", keys=",".join(settings.keys) or "none")
-    loop.run("reconciler", reconciler.run_once, stop)
+    sleep = Sleep(engine, stop, lambda: reconciler.idle)
+    loop.run("reconciler", reconciler.run_once, stop, sleep.rest)
+    sleep.close()
     reconciler.close()
     log.event("reconciler stopped")

@@ -28,10 +28,14 @@ _LEARN_EVERY = timedelta(seconds=2)
 
 
 class Reconciler:
-    """``publish(lane, job_ids)`` sends one message, and raises when the broker did not take it."""
+    """``publish(lane, job_ids)`` sends one message, and raises when the broker did not take it.
+
+    ``idle`` says whether the latest look found no alarm that rings.
+    """
 
     def __init__(self, engine: Engine, settings: Settings, publish: Publish) -> None:
         self._engine, self._settings, self._publish = engine, settings, publish
+        self.idle = False
         self._gated = False
         self._eye: Connection | None = None
         self._looks = 0
@@ -44,6 +48,7 @@ class Reconciler:
             database.transact(self._engine, gate.ensure, self._settings.keys)
             self._gated = True
         due = self._look()
+        self.idle = not any(due.values())
         if due[State.SUBMITTING]:
             database.transact(self._engine, ledger.lapse, self._settings)
         if due[State.UNCERTAIN]:

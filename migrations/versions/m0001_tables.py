@@ -27,9 +27,11 @@ def upgrade() -> None:
     _create_owner()
     _create_pace()
     _create_event()
+    _create_sleeper()
 
 
 def downgrade() -> None:
+    op.drop_table("cutwork_sleeper")
     op.drop_table("cutwork_event")
     op.drop_table("cutwork_pace")
     op.drop_table("cutwork_owner")
@@ -222,3 +224,13 @@ def _create_event() -> None:
     )
     op.create_index("ix_cutwork_event_job_id", "cutwork_event", ["job_id"])
     op.create_index("ix_cutwork_event_kind_at", "cutwork_event", ["kind", "at"])
+
+
+def _create_sleeper() -> None:
+    op.create_table(
+        "cutwork_sleeper",
+        sa.Column("id", _ID, nullable=False),
+        sa.Column("asleep_until", _TIME, nullable=False, comment="a reconciler wants to be called"),
+        sa.PrimaryKeyConstraint("id", name="pk_cutwork_sleeper"),
+        **_OPTIONS,
+    )
