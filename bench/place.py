@@ -3,6 +3,8 @@
 import os
 from dataclasses import dataclass
 
+from redis import Redis
+from redis.exceptions import RedisError
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 
@@ -53,6 +55,19 @@ class Place:
         except Exception as error:
             raise Unavailable(f"no PostgreSQL: {type(error).__name__}") from error
         return url.render_as_string(hide_password=False)
+
+    def fresh_redis(self) -> str:
+        """The address of a Redis database that was emptied.
+
+        Raises:
+            Unavailable: no Redis answers.
+        """
+        try:
+            with Redis.from_url(self.redis) as server:
+                server.flushdb()
+        except RedisError as error:
+            raise Unavailable(f"no Redis: {type(error).__name__}") from error
+        return self.redis
 
     def fresh_engine(self, suffix: str = "", *, pool_size: int = 16) -> Engine:
         """The same, with our tables in it."""
