@@ -21,6 +21,8 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Float,
+    Insert,
+    Select,
     Table,
     Update,
     Uuid,
@@ -32,14 +34,16 @@ from sqlalchemy import (
     update,
 )
 
-from cutwork import clock
+from cutwork import clock, recordset
 from cutwork.schema import attempt, job
 
 # A callback that is only a reason to ask does so at most once in so many seconds.
 RING_PAUSE = 2.0
 _RECENT = (attempt.c.heard_at > clock.after(-RING_PAUSE)).label("heard_recently")
-JOBS = select(
-    job,
+# What the verbs look at. The rest is for those who read a job, and costs time to fetch.
+_COLD = ("idempotency_key", "request_digest", "meta", "result", "created_at", "finished_at", "turn")
+JOBS: Select[Any] = select(
+    *(column for column in job.c if column.name not in _COLD),
     (job.c.due_at > clock.now()).label("live"),
     (job.c.result_expires_at > clock.now()).label("link_live"),
     clock.now().label("at"),
@@ -80,7 +84,7 @@ class Line:
         """The line with these changes. A verb that has the old one goes on seeing the old one."""
         changed = Line(self.__dict__)
         for name, value in values.items():
-            then = isinstance(value, After)
+            then = type(value) is After
             changed.__dict__[name] = self.at + timedelta(seconds=value.seconds) if then else value
         return changed
 
@@ -107,12 +111,12 @@ class Page:
         wanted = sorted(set(job_ids))
         mine = JOBS.where(_among(self.tx, job.c.id, wanted))
         for row in self.tx.execute(mine.order_by(job.c.id).with_for_update()):
-            self.jobs[row.id], self.attempts[row.id] = Line(dict(row._mapping)), {}
+            self.jobs[row.id], self.attempts[row.id] = Line(row._asdict()), {}
             self._keys[row.id] = (row.id, row.state, row.fence)
         if any(line.attempt for line in self.jobs.values()):
             theirs = ATTEMPTS.where(_among(self.tx, attempt.c.job_id, list(self.jobs)))
             for row in self.tx.execute(theirs):
-                self.attempts[row.job_id][row.number] = Line(dict(row._mapping))
+                self.attempts[row.job_id][row.number] = Line(row._asdict())
 
     def once(self, question: Hashable, ask: Callable[[], Any]) -> Any:
         """The answer to what the whole page asks once."""
@@ -148,15 +152,17 @@ class Page:
         Raises:
             OvertakenError: a job or an attempt is not as it was read.
         """
-        if self._new:
+        if self._new and self.tx.dialect.name == "postgresql":
+            self.tx.execute(_intents(tuple(self._new[0])), {"rows": recordset.dump(self._new)})
+        elif self._new:
             self.tx.execute(_INTENTS, self._new)
         for table, changes in ((attempt, self._attempts), (job, self._jobs)):
             kinds: dict[Kind, list[Changes]] = defaultdict(list)
             for key, values in changes.items():
-                kind = tuple((name, isinstance(values[name], After)) for name in sorted(values))
+                kind = tuple((name, type(value) is After) for name, value in values.items())
                 kinds[kind].append(_bound(table, key, values))
             for kind, bound in kinds.items():
-                if self.tx.execute(_update(table, kind), bound).rowcount != len(bound):
+                if _send(self.tx, table, kind, bound) != len(bound):
                     raise OvertakenError(f"a row of {table.name} went on though it was locked")
 
 
@@ -194,16 +200,49 @@ def _among(tx: Connection, column: Any, ids: list[UUID]) -> ColumnElement[bool]:
 def _bound(table: Table, key: Key, values: Changes) -> Changes:
     bound = {f"was_{name}": value for name, value in zip(_KEYS[table], key, strict=True)}
     for name, value in values.items():
-        bound[f"new_{name}"] = value.seconds if isinstance(value, After) else value
+        bound[f"new_{name}"] = value.seconds if type(value) is After else value
     return bound
+
+
+def _send(tx: Connection, table: Table, kind: Kind, bound: list[Changes]) -> int:
+    if tx.dialect.name != "postgresql":
+        return tx.execute(_update(table, kind), bound).rowcount
+    return tx.execute(_update_of_rows(table, kind), {"rows": recordset.dump(bound)}).rowcount
 
 
 @cache  # building it costs more than sending it
 def _update(table: Table, kind: Kind) -> Update:
-    same = and_(*(table.c[name] == bindparam(f"was_{name}") for name in _KEYS[table]))
-    values: dict[str, Any] = {}
+    """For one row, or for many with executemany."""
+    shape = _shape(table, kind)
+    return _set(table, kind, {name: bindparam(name, type_=type_) for name, type_ in shape})
+
+
+@cache
+def _update_of_rows(table: Table, kind: Kind) -> Update:
+    """For all the rows of one JSON parameter: a driver binds long lists of values in Python."""
+    given = recordset.of(_shape(table, kind))
+    return _set(table, kind, given.c)
+
+
+@cache
+def _intents(names: tuple[str, ...]) -> Insert:
+    given = recordset.of((name, attempt.c[name].type) for name in names)
+    return insert(attempt).from_select(
+        [*names, "intended_at"], select(*(given.c[name] for name in names), clock.now())
+    )
+
+
+def _shape(table: Table, kind: Kind) -> Iterator[tuple[str, Any]]:
+    for name in _KEYS[table]:
+        yield f"was_{name}", table.c[name].type
     for name, later in kind:
-        type_ = Float() if later else table.c[name].type
-        given = bindparam(f"new_{name}", type_=type_)
-        values[name] = clock.after(given) if later else given
+        yield f"new_{name}", Float() if later else table.c[name].type
+
+
+def _set(table: Table, kind: Kind, given: Any) -> Update:
+    same = and_(*(table.c[name] == given[f"was_{name}"] for name in _KEYS[table]))
+    values = {
+        name: clock.after(given[f"new_{name}"]) if later else given[f"new_{name}"]
+        for name, later in kind
+    }
     return update(table).where(same).values(values)

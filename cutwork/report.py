@@ -6,7 +6,7 @@ Only the provider's number for the state decides, and a task is done when its fi
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -112,11 +112,14 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, for the attempt's row. The links in it are secrets."""
-        return {**asdict(self), "verdict": self.verdict.value}
+        return {**{name: getattr(self, name) for name in _FIELDS}, "verdict": self.verdict.value}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "Report":
         return cls(**{**row, "verdict": Verdict(row["verdict"])})
+
+
+_FIELDS = tuple(item.name for item in fields(Report))
 
 
 def failure(state: int) -> Failure:

@@ -78,17 +78,23 @@ class Request(Options):
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "Request":
         """Read what ``to_json`` wrote; keys of a later version are left alone."""
-        known = {item.name: row[item.name] for item in fields(cls) if item.name in row}
+        known = {name: row[name] for name in _DEFAULTS if name in row}
         if picture := known.get("image_file"):
-            facts = {item.name: picture[item.name] for item in fields(StoredPicture)}
-            known["image_file"] = StoredPicture(**facts)
+            known["image_file"] = StoredPicture(**{name: picture[name] for name in _PICTURE})
         return cls(**known)
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict for a JSON column, with the one source that is set."""
-        row = asdict(self)
+        row = {name: getattr(self, name) for name in _DEFAULTS}
         del row["image_url" if self.image_url is None else "image_file"]
+        if self.image_file is not None:
+            row["image_file"] = asdict(self.image_file)
         return row
+
+
+_PICTURE = tuple(item.name for item in fields(StoredPicture))
+_OPTIONS = tuple(item.name for item in fields(Options))
+_DEFAULTS = {item.name: item.default for item in fields(Request)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +139,7 @@ class Segmentation(Options):
     def stored(self, picture: StoredPicture | None = None) -> Request:
         """The request as a job row keeps it; ``picture`` is where image_file was put."""
         self._check_pair(picture)
-        options = {item.name: getattr(self, item.name) for item in fields(Options)}
+        options = {name: getattr(self, name) for name in _OPTIONS}
         return Request(**options, image_url=self.image_url, image_file=picture)
 
     def to_json(self, picture: StoredPicture | None = None) -> dict[str, Any]:
@@ -143,7 +149,7 @@ class Segmentation(Options):
     def digest(self, picture: pictures.Picture | StoredPicture | None = None) -> str:
         """64 hex digits that are equal when the same thing is asked of the same picture."""
         self._check_pair(picture)
-        row: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(Request)}
+        row: dict[str, Any] = {name: getattr(self, name) for name in _DEFAULTS}
         row["image_file"] = {"sha256": picture.sha256} if picture else None
         text = json.dumps(_identity(row), sort_keys=True, separators=(",", ":"))
         return sha256(text.encode()).hexdigest()
@@ -161,9 +167,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def _identity(row: Mapping[str, Any]) -> dict[str, Any]:
     # Defaults are left out: a field that a later version adds must not change old digests.
-    defaults = {item.name: item.default for item in fields(Request)}
     given = {
-        name: row[name] for name in defaults if row.get(name, defaults[name]) != defaults[name]
+        name: row[name] for name, default in _DEFAULTS.items() if row.get(name, default) != default
     }
     if picture := given.get("image_file"):
         given["image_file"] = picture["sha256"]

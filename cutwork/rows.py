@@ -35,7 +35,8 @@ LONGEST_TRAIL = 50
 def locked(tx: Connection, job_id: UUID) -> Seen | None:
     if (page := open_on(tx)) is not None:
         return page.jobs.get(job_id)
-    return tx.execute(JOBS.where(job.c.id == job_id).with_for_update()).one_or_none()
+    row: Seen | None = tx.execute(JOBS.where(job.c.id == job_id).with_for_update()).one_or_none()
+    return row
 
 
 def move(
