@@ -9,7 +9,7 @@ _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 class Caller:
-    """``call(path, body)`` to one address, at most ``at_once`` under way; the rest waits its turn."""
+    """``call(path, body)`` to one address, so many at once; the rest waits its turn."""
 
     def __init__(self, host: str, port: int, at_once: int = 64) -> None:
         self._where, self._at_once = (host, port), at_once
@@ -24,7 +24,9 @@ class Caller:
         return cls(parts.hostname or "", parts.port or 80)
 
     def call(self, path: str, body: bytes) -> None:
-        head = f"POST {path} HTTP/1.1\r\nHost: {self._where[0]}\r\nContent-Type: application/json\r\n"
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {self._where[0]}\r\nContent-Type: application/json\r\n"
+        )
         request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
         if self._free:
             self._free.pop().send(request)

@@ -116,7 +116,7 @@ class Crew:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         number = str(theirs.fileno())
-        output = tempfile.TemporaryFile()
+        output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the program
         process = subprocess.Popen(  # noqa: S603 - programs of our own choice
             [sys.executable, "-m", *(word.replace("{leash}", number) for word in words)],
             env={**_bare_environ(), **(environ or {}), _LEASH: number},

@@ -2,7 +2,7 @@
 
 It answers a create after ``delay`` seconds. ``takes`` seconds after a create's first byte its task
 is done, and the form's callback address, if it has one, is told. The result is a tiny picture.
-``GET /bench`` tells when creates came, by this machine's monotonic clock.
+``GET /bench`` and ``GET /bench/creates`` tell what it saw, by this machine's monotonic clock.
 """
 
 import asyncio
@@ -40,11 +40,18 @@ class Stub:
         return cls(f"http://{HERE}:{port}", crew.start("stub", words))
 
     def seen(self) -> dict[str, Any]:
-        """``answered`` creates; ``creates`` is for each its first byte's time and its image_url;
-        ``calls`` counts the callbacks by the status that answered them."""
-        with urllib.request.urlopen(f"{self.url}/bench") as reply:  # noqa: S310 - our own
-            found: dict[str, Any] = json.load(reply)
-        return found
+        """How many creates were ``answered``, when the ``first`` came and the ``last`` was answered
+        (monotonic seconds), and ``calls``, the callbacks by the status that answered them."""
+        seen: dict[str, Any] = self._get("/bench")
+        return seen
+
+    def creates(self) -> dict[str, float]:
+        """When the first byte of each create came, by its image_url."""
+        return {source: came for came, source in self._get("/bench/creates")}
+
+    def _get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.url}{path}") as reply:  # noqa: S310 - our own
+            return json.load(reply)
 
 
 class Provider:
@@ -56,7 +63,7 @@ class Provider:
         self._done_at: dict[str, float] = {}
         self._creates: list[tuple[float, str]] = []
         self._callers: dict[str, Caller] = {}
-        self._answered = 0
+        self._answered, self._last = 0, 0.0
         picture = io.BytesIO()
         Image.new("RGBA", (8, 8), (255, 0, 0, 128)).save(picture, "PNG")
         self._picture = picture.getvalue()
@@ -80,12 +87,16 @@ class Provider:
             for caller in self._callers.values():
                 for status, count in caller.statuses.items():
                     calls[status] = calls.get(status, 0) + count
-            seen = {"answered": self._answered, "creates": self._creates, "calls": calls}
+            first = self._creates[0][0] if self._creates else 0.0
+            seen = {"answered": self._answered, "first": first, "last": self._last, "calls": calls}
             return _reply(json.dumps(seen).encode())
+        if path == "/bench/creates":
+            return _reply(json.dumps(self._creates).encode())
         return _reply(self._told(path.rpartition("/")[2]))
 
-    def count(self) -> None:
+    def note_answer(self) -> None:
         self._answered += 1
+        self._last = time.monotonic()
 
     def _call(self, url: str, task_id: str) -> None:
         parts = urlsplit(url)
@@ -153,7 +164,7 @@ class _Connection(asyncio.Protocol):
         asyncio.get_running_loop().call_at(self._came + delay, self._answer_create, reply, close)
 
     def _answer_create(self, reply: bytes, close: bool) -> None:
-        self._provider.count()
+        self._provider.note_answer()
         self._answer(reply, close)
 
     def _answer(self, reply: bytes, close: bool) -> None:

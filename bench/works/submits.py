@@ -1,29 +1,39 @@
 """Submits: a backlog goes to a provider that answers after 200 ms, by two worker processes.
 
-The rate is from the first POST to the last outcome: written down and committed where a way does
-that, or the reply where it keeps nothing. Messages are published, and rows committed, before that.
+The rate is from the first POST to the last outcome: written down and committed where it is done by
+us or by hand, and the last reply for all others. What puts the backlog there is not counted.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib import import_module
 
-from bench.measuring import Figures, Goal, Role, Way, Work
+from bench.measuring import Figures, Goal, Role, Unavailable, Way, Work
 from bench.ours import Ours
 from bench.place import Place
-from bench.processes import Crew, cpu
+from bench.processes import Crew, until
 from bench.stub import Stub
 
 DELAY = 0.2
 WORKERS = 2
 _PATIENCE = 60.0
+_QUICK_PEERS = ("celery",)
+_PEERS = ("celery", "dramatiq", "pgqueuer", "procrastinate", "oban")
 
 
 def works(place: Place) -> Iterator[Work]:
-    """One work; the rate is jobs a second, ``cpu_ms`` what one costs all processes of a way."""
+    """The rate is jobs a second."""
     jobs = 2000 if place.quick else 10_000
+    peers = _QUICK_PEERS if place.quick else _PEERS
     yield Work(
         f"submits: {jobs} jobs, {DELAY * 1000:.0f} ms each, {WORKERS} processes",
-        (Way("ours", Role.OURS, lambda: ours(place, jobs)),),
+        (
+            Way("ours", Role.OURS, partial(ours, place, jobs)),
+            Way("the client alone", Role.CEILING, partial(peer, "client", place, jobs)),
+            Way("Celery and SQLAlchemy", Role.HAND, partial(by_hand, place, jobs)),
+            *(Way(name, Role.PEER, partial(peer, name, place, jobs)) for name in peers),
+        ),
         (Goal("rate", "celery", at_least=1.5),),
     )
 
@@ -32,17 +42,48 @@ def ours(place: Place, jobs: int) -> Figures:
     """Real workers and a real reconciler: two commits around each POST."""
     with tempfile.TemporaryDirectory() as home, Crew() as crew:
         stub = Stub.start(crew, delay=DELAY)
-        broker = place.fresh_redis()
-        us = Ours.at(place.fresh_database("_submits"), home, stub, broker)
+        us = Ours.at(place.fresh_database("_submits"), home, stub, place.fresh_redis())
         us.start(crew, workers=WORKERS)
-        spent = cpu(us.programs)
         us.enqueue(jobs)
         ended = us.wait_until_none(["queued", "submitting"], _PATIENCE)
-        us.engine.dispose()
-        return figures(stub, jobs, ended, cpu(us.programs) - spent)
+        return {"rate": jobs / (ended - stub.seen()["first"])}
 
 
-def figures(stub: Stub, jobs: int, ended: float, spent: float) -> Figures:
-    """From what the stub saw; ``ended`` by the monotonic clock, ``spent`` seconds of a core."""
-    began = min(came for came, _ in stub.seen()["creates"])
-    return {"rate": jobs / (ended - began), "cpu_ms": spent / jobs * 1000}
+def by_hand(place: Place, jobs: int) -> Figures:
+    """The row is read, the POST is sent, and what it brought is committed."""
+    from bench.peers.by_hand import ByHand
+
+    with tempfile.TemporaryDirectory() as home, Crew() as crew:
+        stub = Stub.start(crew, delay=DELAY)
+        hand = ByHand(place.fresh_database("_by_hand"), place.fresh_redis(), stub, home)
+        hand.start(crew, workers=WORKERS, web=False)
+        crew.wait_ready()
+        hand.enqueue(jobs)
+        ended = hand.wait_for(jobs, "submitted", _PATIENCE)
+        return {"rate": jobs / (ended - stub.seen()["first"])}
+
+
+def peer(name: str, place: Place, jobs: int) -> Figures:
+    """What :mod:`bench.peers` has under this name."""
+    with Crew() as crew:
+        stub = Stub.start(crew, delay=DELAY)
+        put = begin(name)(crew, place, stub, WORKERS)
+        crew.wait_ready()
+        put(range(jobs))
+        until(lambda: stub.seen()["answered"] >= jobs, _PATIENCE, f"{name}: {jobs} POSTs")
+        seen = stub.seen()
+        return {"rate": jobs / (seen["last"] - seen["first"])}
+
+
+def begin(name: str) -> Callable[[Crew, Place, Stub, int], Callable[[Sequence[int]], None]]:
+    """How a peer starts.
+
+    Raises:
+        Unavailable: it is not installed.
+    """
+    try:
+        found = import_module(f"bench.peers.{name}").begin
+    except ModuleNotFoundError as error:
+        raise Unavailable(f"{error.name} is not installed") from error
+    begins: Callable[[Crew, Place, Stub, int], Callable[[Sequence[int]], None]] = found
+    return begins
