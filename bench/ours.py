@@ -13,7 +13,6 @@ from cutwork.migrations.upgrade import upgrade
 
 from .measuring import Unavailable
 from .processes import HERE, Crew, Program, free_port
-from .stub import Stub
 
 SECRET = "a-secret-of-the-bench-and-of-nobody-else"  # noqa: S105
 # Threads of one worker: that many POSTs of 200 ms are a thousand in a second.
@@ -49,7 +48,7 @@ class Ours:
         cls,
         database_url: str,
         home: str,
-        stub: Stub,
+        api_url: str,
         broker: str = "",
         settings: Mapping[str, str] | None = None,
     ) -> "Ours":
@@ -59,7 +58,7 @@ class Ours:
             "CUTWORK_HOME": home,
             "CUTWORK_DATABASE_URL": database_url,
             "CUTWORK_BROKER_URL": broker,
-            "CUTWORK_API_URL": stub.url,
+            "CUTWORK_API_URL": api_url,
             "CUTWORK_PUBLIC_URL": f"http://{HERE}:{port}",
         }
         engine = database.engine(database_url)
@@ -87,7 +86,7 @@ class Ours:
         with self.engine.begin() as tx:
             return cutwork.enqueue_many(tx, wanted)
 
-    def wait_until_none(self, states: Sequence[str], seconds: float) -> float:
+    def wait_until_none(self, states: Sequence[str], seconds: float, every: float = 0.02) -> float:
         """Wait until no job is in one of these states; the monotonic time at which that was seen.
 
         Raises:
@@ -102,7 +101,7 @@ class Ours:
                     counts = "SELECT state, count(*) FROM cutwork_job GROUP BY state"
                     found = dict(map(tuple, tx.execute(text(counts))))
                     raise Unavailable(f"not done in {seconds:g} s: {found}")
-                time.sleep(0.02)
+                time.sleep(every)
         return time.monotonic()
 
 

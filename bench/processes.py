@@ -8,8 +8,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import IO, Any
 
@@ -65,8 +66,11 @@ class Program:
         return self.ready
 
     def _answers(self) -> bool:
-        with suppress(OSError), socket.create_connection((HERE, self.port or 0), timeout=1):
-            return True
+        """Whether a request gets any answer: the port alone may be open before the program is."""
+        connection = HTTPConnection(HERE, self.port, timeout=5)
+        with suppress(OSError, HTTPException), closing(connection):
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status > 0
         return False
 
     def _said_so(self) -> bool:

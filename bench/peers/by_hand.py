@@ -126,9 +126,9 @@ class ByHand:
         publish(submit, ids, self._broker)
         return ids
 
-    def wait_for(self, count: int, status: str, seconds: float) -> float:
+    def wait_for(self, count: int, status: str, seconds: float, every: float = 0.02) -> float:
         """Wait until so many pictures have this status; the monotonic time when that was seen."""
         done = select(func.count()).where(Picture.status == status)
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as tx:
-            until(lambda: tx.scalar(done) >= count, seconds, f"{count} {status}", every=0.02)
+            until(lambda: tx.scalar(done) >= count, seconds, f"{count} {status}", every=every)
         return time.monotonic()

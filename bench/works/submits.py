@@ -42,7 +42,7 @@ def ours(place: Place, jobs: int) -> Figures:
     """Real workers and a real reconciler: two commits around each POST."""
     with tempfile.TemporaryDirectory() as home, Crew() as crew:
         stub = Stub.start(crew, delay=DELAY)
-        us = Ours.at(place.fresh_database("_submits"), home, stub, place.fresh_redis())
+        us = Ours.at(place.fresh_database("_submits"), home, stub.url, place.fresh_redis())
         us.start(crew, workers=WORKERS)
         us.enqueue(jobs)
         ended = us.wait_until_none(["queued", "submitting"], _PATIENCE)
