@@ -80,9 +80,10 @@ class Ours:
         words = ["cutwork", "webhook", "--bind", f"{HERE}:{self.port}"]
         self.programs.append(crew.start("our webhook", words, self.environ, port=self.port))
 
-    def enqueue(self, count: int) -> Sequence[UUID]:
-        """So many jobs in one transaction."""
-        wanted = [cutwork.Segmentation(image_url=source(number)) for number in range(count)]
+    def enqueue(self, count: int, *, first: int = 0) -> Sequence[UUID]:
+        """So many jobs in one transaction, with the sources from this number on."""
+        numbers = range(first, first + count)
+        wanted = [cutwork.Segmentation(image_url=source(number)) for number in numbers]
         with self.engine.begin() as tx:
             return cutwork.enqueue_many(tx, wanted)
 
