@@ -135,6 +135,10 @@ class Crew:
         self._programs.append(Program(name, process, output, ours, port))
         return self._programs[-1]
 
+    def cpu(self, but: Program) -> float:
+        """Seconds of a core that all but one of the programs have used."""
+        return cpu(one for one in self._programs if one is not but)
+
     def wait_ready(self) -> None:
         """Until all that was started does its work.
 

@@ -168,6 +168,8 @@ class _Connection(asyncio.Protocol):
         self._answer(reply, close)
 
     def _answer(self, reply: bytes, close: bool) -> None:
+        if close:
+            reply = reply.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
         if not self._transport.is_closing():
             self._transport.write(reply)
         if close:
