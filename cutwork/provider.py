@@ -9,8 +9,7 @@ Time limits are total: they hold however slowly the server reads or writes. Only
 keeps to limits of its own; a name that it finds too late is not connected to any more.
 """
 
-import os
-import threading
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -36,6 +35,9 @@ _KEY_WORDS = frozenset(
     | {"insufficientuserquota", "insufficientbalance", "insufficientcredits", "unauthorized"}
 )
 _RATE_WORDS = ("ratelimit", "toomanyrequests", "throttl")
+# A kept connection may be dead by now, and its death would look like "maybe sent". Servers keep an
+# idle one for seconds at least, so one that idled for less carries a POST as surely as a new one.
+_SURELY_ALIVE = 1.0
 _UNSENDABLE = "the API key has characters that no header can carry: check CUTWORK_API_TOKENS"
 
 
@@ -117,7 +119,11 @@ class Provider:
         # Anything that is not plainly http, however it is spelt: a TLS socket that is not ours
         # would not note that it sent something.
         self._trust = None if settings.api_url.startswith("http:") else wire.trust()
-        self._kept = threading.local()
+        self._kept = wire.Kept(self._trust)
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._kept.close()
 
     def submit(
         self,
@@ -139,10 +145,7 @@ class Provider:
             return KeyRefused(_UNSENDABLE, None)
         settings, hide = self._settings, form.secrets(key, callback_url)
         request = form.request(settings, "POST", settings.submit_path, key, files=parts)
-        # A connection that was kept may be dead by now, and its death would look like "maybe sent".
-        request.headers["Connection"] = "close"
-        with closing(wire.Adapter(self._trust)) as adapter:
-            sent = self._exchange(adapter, request, settings.submit_timeout, hide)
+        sent = self._exchange(request, settings.submit_timeout, hide, idle=_SURELY_ALIVE)
         return sent if isinstance(sent, NotSent) else _submitted(sent, tuple(wanted), hide)
 
     def query(self, task_id: str, *, key: str, wanted: Iterable[str] = ()) -> Answer:
@@ -154,22 +157,15 @@ class Provider:
         settings, hide = self._settings, form.secrets(key, None)
         path = settings.query_path.replace("{task_id}", quote(task_id, safe=""))
         request = form.request(settings, "GET", path, key)
-        sent = self._exchange(self._adapter(), request, settings.query_timeout, hide)
+        sent = self._exchange(request, settings.query_timeout, hide)
         if isinstance(sent, NotSent):
             return Unavailable(sent.reason)
         return _answered(sent, task_id, tuple(wanted), hide)
 
-    def _adapter(self) -> wire.Adapter:
-        """This thread's connections; a forked child must not speak on its parent's."""
-        if getattr(self._kept, "pid", None) != os.getpid():
-            self._kept.adapter, self._kept.pid = wire.Adapter(self._trust), os.getpid()
-        adapter: wire.Adapter = self._kept.adapter
-        return adapter
-
     def _exchange(
-        self, adapter: wire.Adapter, request: Request, seconds: float, hide: Sequence[str]
+        self, request: Request, seconds: float, hide: Sequence[str], *, idle: float = math.inf
     ) -> Reply | NotSent:
-        with wire.exchange(seconds) as exchange:
+        with self._kept.borrow(idle) as adapter, wire.exchange(seconds) as exchange:
             try:
                 timeout = (self._settings.connect_timeout, seconds)
                 sent = adapter.send(request.prepare(), stream=True, timeout=timeout)

@@ -4,11 +4,12 @@ A time-out of requests starts again with every byte; the sockets here end at the
 exchange that they serve. Nothing retries, follows a redirect, keeps a cookie, or uses a proxy.
 """
 
+import os
 import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -78,6 +79,43 @@ class Adapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, *_: Any) -> None:
         """Nothing to add: the context knows whom to trust."""
+
+
+class Kept:
+    """Adapters that threads borrow, each for one exchange, and their connections with them.
+
+    The one that came back last is lent first, so that few connections are kept busy and the others
+    grow old. A forked child begins anew: it must not speak on its parent's connections.
+    """
+
+    def __init__(self, trust: ssl.SSLContext | None) -> None:
+        self._trust, self._pid = trust, os.getpid()
+        self._idle: list[tuple[float, Adapter]] = []
+
+    @contextmanager
+    def borrow(self, idle: float) -> Iterator[Adapter]:
+        """An adapter for this thread alone; what idled for more than ``idle`` seconds is closed."""
+        if self._pid != os.getpid():
+            self._idle, self._pid = [], os.getpid()
+        adapter = self._young(idle) or Adapter(self._trust)
+        try:
+            yield adapter
+        except BaseException:
+            adapter.close()
+            raise
+        self._idle.append((time.monotonic(), adapter))
+
+    def close(self) -> None:
+        while self._young(-1.0) is not None:
+            pass
+
+    def _young(self, idle: float) -> Adapter | None:
+        with suppress(IndexError):  # other threads borrow as well
+            since, adapter = self._idle.pop()
+            if time.monotonic() - since > idle:
+                adapter.close()
+            return adapter
+        return None
 
 
 @cache  # reading the roots takes longer than a small download

@@ -22,13 +22,19 @@ from cutwork.webhook.inbox import Hearing, Inbox
 from cutwork.worker.checking import check
 from cutwork.worker.reconciler import Reconciler
 from cutwork.worker.storing import store
-from cutwork.worker.submitting import submit
+from cutwork.worker.submitting import orders, submit
 from cutwork.worker.tools import Tools
 
 from .impostor import Letter, Task
 from .schedule import Schedule
 
-STEPS: dict[str, Callable[[Tools, UUID], None]] = {"submit": submit, "check": check, "store": store}
+
+def _submit(tools: Tools, job_id: UUID) -> None:
+    for order in orders(tools, [job_id]):
+        submit(tools, order)
+
+
+STEPS = {"submit": _submit, "check": check, "store": store}
 WORKERS, RECONCILERS = 2, 2
 _DELIVERIES = 3
 # Within so many seconds of a change a reconciler looks: slower than it really does, since each

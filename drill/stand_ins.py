@@ -16,7 +16,7 @@ from requests import Request
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
-from cutwork import provider, wire
+from cutwork import provider
 from cutwork.ledger import Ticket
 from cutwork.provider import NotSent
 from cutwork.reply import Reply
@@ -159,7 +159,5 @@ class Wireless(provider.Provider):
         super().__init__(settings)
         self._answer = answer
 
-    def _exchange(
-        self, _adapter: wire.Adapter, request: Request, _seconds: float, _hide: object
-    ) -> Reply | NotSent:
+    def _exchange(self, request: Request, *_: object, **__: object) -> Reply | NotSent:
         return self._answer(request)

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from cutwork import database, jobs
+from cutwork.drill.company import STEPS
 from cutwork.job import Job
 from cutwork.migrations.upgrade import upgrade
 from cutwork.sandbox.engine import Cut
@@ -27,15 +28,10 @@ from cutwork.settings import Settings
 from cutwork.states import RESTING, State
 from cutwork.storage import Storage
 from cutwork.webhook.app import Webhook
-from cutwork.worker.checking import check
 from cutwork.worker.reconciler import Reconciler
-from cutwork.worker.storing import store
-from cutwork.worker.submitting import submit
 from cutwork.worker.tools import Tools
 from tests.services.ports import free_port
 from tests.services.waiting import run_until
-
-STEPS = {"submit": submit, "check": check, "store": store}
 
 
 class Middle:

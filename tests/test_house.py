@@ -19,7 +19,7 @@ from cutwork.gate import resume
 from cutwork.ledger import Heard
 from cutwork.provider import Provider
 from cutwork.states import State
-from cutwork.worker.submitting import submit
+from cutwork.worker.submitting import orders, submit
 from cutwork.worker.tools import Tools
 from tests.house import House, picture
 
@@ -440,7 +440,7 @@ def test_a_worker_that_dies_around_the_post_pays_at_most_once_under_hold(
             object.__setattr__(
                 tools, "provider", type("Dying", (), {"submit": staticmethod(dying)})
             )
-            submit(tools, job_id)
+            submit(tools, *orders(tools, [job_id]))
         finally:
             os._exit(1)
     _, status = os.waitpid(pid, 0)

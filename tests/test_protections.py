@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import event, select, update
 from sqlalchemy.exc import OperationalError
 
 from cutwork import gate, guard, ledger, rows, schema
@@ -17,7 +17,7 @@ from cutwork.storage import Storage
 from cutwork.webhook.inbox import Hearing, Inbox
 from cutwork.worker.group import Group
 from cutwork.worker.reconciler import Reconciler
-from cutwork.worker.submitting import submit
+from cutwork.worker.submitting import orders, submit
 from cutwork.worker.tools import Tools
 from tests.house import House
 from tests.world import KEY_ID, SETTINGS, World, done
@@ -77,7 +77,7 @@ def test_the_intent_is_committed_before_the_post(world: World, tmp_path: Path) -
     world.release()
     storage, group = Storage.at(tmp_path.as_uri()), Group(world.engine)
     tools = Tools(SETTINGS, world.engine, Looking(), storage, group)  # type: ignore[arg-type]
-    submit(tools, job_id)
+    submit(tools, *orders(tools, [job_id]))
 
     assert seen == [1]
 
@@ -87,10 +87,9 @@ def test_a_results_file_is_its_claims_own(empty_database: Any, tmp_path: Path) -
         job_id = house.enqueue()
         (job,) = house.settle(job_id)
         with house.engine.connect() as tx:
-            row = rows.locked(tx, job_id)
+            row = tx.execute(select(schema.job.c.result, schema.job.c.fence)).one()
 
     assert job.state is State.SUCCEEDED
-    assert row is not None
     for name, one in row.result["files"].items():
         assert one["uri"].rpartition("/")[2].startswith(f"{name}-{row.fence}.")
 

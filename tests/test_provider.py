@@ -142,7 +142,9 @@ def serve() -> Iterator[Serve]:
                 "connect_timeout": 2.0,
             } | changes
             settings = Settings(api_url=f"{scheme}://127.0.0.1:{server.port}", **changes)
-            return server, Provider(settings)
+            provider = Provider(settings)
+            stack.callback(provider.close)
+            return server, provider
 
         yield start
 
@@ -899,7 +901,19 @@ def test_a_post_is_never_sent_again_because_of_a_status(serve: Serve, status: in
 # Connections
 
 
-def test_each_submit_has_a_connection_of_its_own_and_queries_share_one(serve: Serve) -> None:
+def test_what_follows_within_a_second_shares_a_connection(serve: Serve) -> None:
+    server, provider = serve(response(200, {"status": 200, "data": {"task_id": "t-1"}}))
+
+    for _ in range(3):
+        assert isinstance(submit(provider), Accepted)
+        assert isinstance(query(provider), Report)
+    assert server.connections == 1
+
+
+def test_a_submit_takes_no_connection_that_idled_for_long(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cutwork.provider._SURELY_ALIVE", 0.0)
     server, provider = serve(response(200, {"status": 200, "data": {"task_id": "t-1"}}))
 
     for _ in range(3):
@@ -908,6 +922,37 @@ def test_each_submit_has_a_connection_of_its_own_and_queries_share_one(serve: Se
     for _ in range(3):
         assert isinstance(submit(provider), Accepted)
     assert server.connections == 4
+
+
+def test_a_submit_on_a_connection_that_was_closed_meanwhile_is_sent_on_another(
+    serve: Serve,
+) -> None:
+    said_goodbye = threading.Event()
+
+    def answer_once(connection: socket.socket) -> None:
+        receive(connection)
+        connection.sendall(response(200, {"status": 200, "data": {"task_id": "t-1"}}))
+        connection.close()
+        said_goodbye.set()
+
+    server, provider = serve(answer_once)
+    for _ in range(3):
+        assert isinstance(submit(provider), Accepted)
+        assert said_goodbye.wait(5)
+        said_goodbye.clear()
+    assert server.connections == 3
+
+
+def test_a_kept_connection_that_breaks_under_a_submit_leaves_it_uncertain(serve: Serve) -> None:
+    def answer_once(connection: socket.socket) -> None:
+        receive(connection)
+        connection.sendall(response(200, {"status": 200, "data": {"task_id": "t-1"}}))
+        receive(connection)
+
+    server, provider = serve(answer_once)
+    assert isinstance(submit(provider), Accepted)
+    assert isinstance(submit(provider), Uncertain)
+    assert server.connections == 1
 
 
 def test_a_kept_connection_that_died_is_replaced(serve: Serve) -> None:

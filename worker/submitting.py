@@ -2,8 +2,10 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, select
@@ -25,8 +27,21 @@ from cutwork.report import Report, Verdict
 from cutwork.request import Request
 from cutwork.schema import job
 from cutwork.settings import Settings
+from cutwork.states import State
 
 from .tools import Tools
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a released job asks for, and the key that it is to go with."""
+
+    job_id: UUID
+    request: Request
+    key_id: str
+
+    def __str__(self) -> str:
+        return str(self.job_id)
 
 
 @dataclass(frozen=True)
@@ -34,17 +49,26 @@ class Parcel:
     """Everything that has to be at hand before the intent is written."""
 
     request: Request
-    key_id: str
     key: str
     image: tuple[str, bytes] | None
 
 
-def submit(tools: Tools, job_id: UUID) -> None:
+def orders(tools: Tools, job_ids: Sequence[UUID]) -> list[Order]:
+    """Those of the jobs that are still to be submitted, read at once."""
+    columns = select(job.c.id, job.c.request, job.c.key_id)
+    released = columns.where(job.c.id.in_(job_ids), job.c.lease == lanes.MESSAGE)
+    with database.read_only(tools.engine).connect() as tx:
+        rows = tx.execute(released.where(job.c.state == State.QUEUED)).all()
+    return [Order(row.id, Request.from_json(row.request), row.key_id) for row in rows]
+
+
+def submit(tools: Tools, order: Order) -> None:
     """What can fail here is done first; then the intent is committed; the POST; its outcome.
 
     A process that dies between two lines leaves a lease that runs out, and never a second POST.
     """
-    parcel = _prepare(tools, job_id)
+    job_id = order.job_id
+    parcel = _prepare(tools, order)
     if parcel is None:
         return
     ticket = tools.claim(
@@ -52,7 +76,7 @@ def submit(tools: Tools, job_id: UUID) -> None:
         job_id,
         tools.settings,
         callback=bool(tools.settings.public_url),
-        key_id=parcel.key_id,
+        key_id=order.key_id,
     )
     if ticket is None:
         log.event("submit is not ours", level=logging.DEBUG, job=job_id)
@@ -63,27 +87,22 @@ def submit(tools: Tools, job_id: UUID) -> None:
     log.event("submitted", job=job_id, attempt=ticket.number, key=ticket.key_id, outcome=said)
 
 
-def _prepare(tools: Tools, job_id: UUID) -> Parcel | None:
-    with database.read_only(tools.engine).connect() as tx:
-        columns = select(job.c.request, job.c.key_id, job.c.state, job.c.lease)
-        row = tx.execute(columns.where(job.c.id == job_id)).one_or_none()
-    if row is None or row.lease != lanes.MESSAGE:
-        return None
-    key = tools.settings.keys.get(row.key_id)
+def _prepare(tools: Tools, order: Order) -> Parcel | None:
+    key = tools.settings.keys.get(order.key_id)
     if key is None:
         fault = "this worker does not have the API key; start it with the reconciler's settings"
-        log.event("submit left", level=logging.ERROR, job=job_id, key=row.key_id, fault=fault)
+        facts: dict[str, Any] = {"job": order.job_id, "key": order.key_id, "fault": fault}
+        log.event("submit left", level=logging.ERROR, **facts)
         return None
-    request = Request.from_json(row.request)
-    if request.image_file is None:
-        return Parcel(request, row.key_id, key, None)
+    if (picture := order.request.image_file) is None:
+        return Parcel(order.request, key, None)
     try:
-        data = tools.storage.get(request.image_file.uri)
+        data = tools.storage.get(picture.uri)
     except StorageError as error:
-        tools.record(job_id, ledger.put_back, job_id, str(error))
-        log.event("input unreadable", level=logging.WARNING, job=job_id, fault=error)
+        tools.record(order.job_id, ledger.put_back, order.job_id, str(error))
+        log.event("input unreadable", level=logging.WARNING, job=order.job_id, fault=error)
         return None
-    return Parcel(request, row.key_id, key, (f"{job_id}.{request.image_file.format}", data))
+    return Parcel(order.request, key, (f"{order.job_id}.{picture.format}", data))
 
 
 def _post(tools: Tools, ticket: Ticket, parcel: Parcel) -> Outcome:

@@ -1,7 +1,13 @@
-"""The Celery tasks: each takes ids of jobs that were released into its lane."""
+"""The Celery tasks: each takes ids of jobs that were released into its lane.
+
+A message names many jobs when there is a backlog. A worker of threads does them side by side, all
+messages together with as many threads as it has; a process of a prefork pool one after the other.
+"""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 from cutwork import log
@@ -9,28 +15,45 @@ from cutwork import log
 from .app import app
 from .checking import check
 from .storing import store
-from .submitting import submit
+from .submitting import orders, submit
 from .tools import Tools, tools
+
+T = TypeVar("T")
 
 
 @app.task(name="cutwork.submit")
 def submit_jobs(job_ids: Sequence[str]) -> None:
-    _each(submit, job_ids)
+    own = tools()
+    each(own, submit, orders(own, _read(job_ids)))
 
 
 @app.task(name="cutwork.check")
 def check_jobs(job_ids: Sequence[str]) -> None:
-    _each(check, job_ids)
+    each(tools(), check, _read(job_ids))
 
 
 @app.task(name="cutwork.store")
 def store_jobs(job_ids: Sequence[str]) -> None:
-    _each(store, job_ids)
+    each(tools(), store, _read(job_ids))
 
 
-def _each(step: Callable[[Tools, UUID], None], job_ids: Sequence[str]) -> None:
-    for job_id in job_ids:
-        try:
-            step(tools(), UUID(job_id))
-        except Exception:  # noqa: BLE001 - the next job of the message must not suffer for this one
-            log.event("step failed", level=logging.ERROR, error=True, job=job_id)
+def each(own: Tools, step: Callable[[Tools, T], None], things: Iterable[T]) -> None:
+    """Take the step with each thing; one that fails is told of, and no reason to leave the rest."""
+    todo = list(things)
+    one = partial(_one, own, step)
+    if own.crowd is None or len(todo) == 1:
+        for thing in todo:
+            one(thing)
+    else:
+        list(own.crowd.map(one, todo))
+
+
+def _one(own: Tools, step: Callable[[Tools, T], None], thing: T) -> None:
+    try:
+        step(own, thing)
+    except Exception:  # noqa: BLE001 - the others of the message must not suffer for this one
+        log.event("step failed", level=logging.ERROR, error=True, job=thing)
+
+
+def _read(job_ids: Sequence[str]) -> list[UUID]:
+    return [UUID(job_id) for job_id in job_ids]

@@ -5,10 +5,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
+from celery.signals import worker_process_init
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -23,6 +25,8 @@ from .group import Group
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# One writes for all threads; some read, and some write alone what a batch could not.
+_CONNECTIONS = 5
 # How long a worker holds on to what it learned while the database is away: forgotten, a POST that
 # was accepted is uncertain, and may be paid for again.
 _PATIENCE = 600.0
@@ -35,18 +39,24 @@ class Tools:
     provider: Provider
     storage: Storage
     group: Group
+    crowd: Executor | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> "Tools":
+    def of(cls, settings: Settings, *, side_by_side: bool = True) -> "Tools":
         """Everything that a step relies on, checked before any job is touched.
+
+        ``side_by_side`` gives a crowd of threads, for the jobs of one message.
 
         Raises:
             InvalidSetting: a setting cannot be used, or callbacks are wanted without a secret.
         """
         callbacks.url(settings, UUID(int=0), 1, now=0.0)
-        engine = database.engine(settings.database, pool_size=settings.concurrency)
-        storage = Storage.at(settings.storage)
-        return cls(settings, engine, Provider(settings), storage, Group(engine))
+        engine = database.engine(
+            settings.database, pool_size=min(settings.concurrency, _CONNECTIONS)
+        )
+        storage, group = Storage.at(settings.storage), Group(engine)
+        crowd = ThreadPoolExecutor(settings.concurrency, "job") if side_by_side else None
+        return cls(settings, engine, Provider(settings), storage, group, crowd)
 
     def claim(
         self,
@@ -92,11 +102,18 @@ def _is_outage(error: DBAPIError | PoolTimeout) -> bool:
 
 _made: dict[int, Tools] = {}
 _making = threading.Lock()
+_pooled = threading.Event()
+
+
+@worker_process_init.connect
+def _note_that_we_are_one_of_a_pool(**_: Any) -> None:
+    _pooled.set()
 
 
 def tools() -> Tools:
     """This process's own: a forked child must not share its parent's connections."""
     with _making:
         if os.getpid() not in _made:
-            _made[os.getpid()] = Tools.of(current())
+            # A prefork pool has a process for each job that may be under way.
+            _made[os.getpid()] = Tools.of(current(), side_by_side=not _pooled.is_set())
         return _made[os.getpid()]

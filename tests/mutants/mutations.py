@@ -39,11 +39,11 @@ _CLAIMED = """\
         job_id,
         tools.settings,
         callback=bool(tools.settings.public_url),
-        key_id=parcel.key_id,
+        key_id=order.key_id,
     )
 """
 _PREMATURE = """\
-    foreseen = Ticket(job_id, 1, 1, parcel.key_id, None, parcel.request, None)
+    foreseen = Ticket(job_id, 1, 1, order.key_id, None, parcel.request, None)
     outcome = _post(tools, foreseen, parcel)
 """
 _ANSWERS = """\
@@ -76,7 +76,7 @@ MUTATIONS: list[Mutation] = [
         "page",
         "test_page.py",
         ("S9", "page_not_compared", "the compare-and-set of a page",
-         ".rowcount != len(bound)", ".rowcount > len(bound)",
+         "bound) != len(bound)", "bound) > len(bound)",
          "test_a_row_that_goes_on_under_a_page_undoes_all_of_it"),
         ("S4", "page_forgets", "a verb sees what those before it on the page decided",
          "        self.jobs[line.id] = changed\n", "",
