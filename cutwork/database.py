@@ -7,12 +7,25 @@ noticed before use.
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, create_engine, select
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    MetaData,
+    String,
+    Table,
+    any_,
+    bindparam,
+    create_engine,
+    select,
+)
 from sqlalchemy import event as hooks
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -142,6 +155,17 @@ def wait_briefly(tx: Connection) -> None:
     """Let no statement of this transaction wait long for a lock: it carries several jobs."""
     if patience := _LOCK_PATIENCE.get(tx.dialect.name):
         tx.exec_driver_sql(patience)
+
+
+def among(tx: Connection, column: Column[T], values: Sequence[T]) -> ColumnElement[bool]:
+    """Whether the column has one of many values.
+
+    An IN has a parameter for each, so it is another statement for each number of them, and a plan
+    that was made for all values compares row by row and value by value.
+    """
+    if tx.dialect.name == "postgresql":
+        return column == any_(bindparam(None, values, type_=ARRAY(column.type)))
+    return column.in_(values)
 
 
 def is_contention(error: DBAPIError) -> bool:

@@ -4,7 +4,7 @@ A picture is read, stored and let go of before the next one is read, so that a t
 need the memory of one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import Connection, and_, select
 from uuid_utils.compat import uuid7
 
-from cutwork import ledger
+from cutwork import database, ledger
 from cutwork.errors import KeyConflict, StorageError
 from cutwork.job import beyond_snapshot
 from cutwork.request import Segmentation, StoredPicture, differences
@@ -49,10 +49,10 @@ class Intake:
         """Write a job for each request whose key is new; the others get the job that exists.
 
         Raises:
-            InvalidInput, StorageError: none of these rows is written, no picture left behind.
-            KeyConflict: the same; or, when somebody else's commit came in between, roll back.
+            InvalidInput, StorageError, KeyConflict: none of these rows is written, and no picture
+                left behind.
         """
-        known = self._look_up(key for key in keys if key is not None)
+        known = self._look_up(self._looked_up_first(segmentations, keys))
         entries: list[Entry] = []
         try:
             for segmentation, key in zip(segmentations, keys, strict=True):
@@ -65,11 +65,25 @@ class Intake:
             self._forget(list(self._stored))
             raise
 
+    def _looked_up_first(
+        self, segmentations: Sequence[Segmentation], keys: Sequence[str | None]
+    ) -> Iterator[str]:
+        """Keys that are asked about before they are written; of the others the INSERT will tell.
+
+        A picture is not to be stored twice, and in MariaDB and MySQL a row that an INSERT collides
+        with stays locked.
+        """
+        every = self.tx.dialect.name in ("mysql", "mariadb")
+        for segmentation, key in zip(segmentations, keys, strict=True):
+            if key is not None and (every or segmentation.image_file is not None):
+                yield key
+
     def _look_up(self, keys: Iterable[str], *, again: bool = False) -> dict[str, Entry]:
         wanted = set(keys)
         if not wanted:
             return {}
-        same = and_(job.c.owner == self.common["owner"], job.c.idempotency_key.in_(wanted))
+        keyed = database.among(self.tx, job.c.idempotency_key, sorted(wanted))
+        same = and_(job.c.owner == self.common["owner"], keyed)
         columns = select(job.c.id, job.c.idempotency_key, job.c.request, job.c.request_digest)
         query = columns.where(same)
         rows = self.tx.execute(beyond_snapshot(self.tx, query) if again else query)
@@ -93,34 +107,32 @@ class Intake:
         fresh = {entry.id: entry for entry in entries if entry.new}
         if not fresh:
             return entries
-        written = ledger.insert_jobs(self.tx, [self._row(entry) for entry in fresh.values()])
+        written = ledger.insert_jobs(
+            self.tx, [_row(entry) for entry in fresh.values()], self.common
+        )
+        left = [entry for entry in fresh.values() if entry.id not in written]
+        theirs = self._look_up((entry.key for entry in left if entry.key), again=True)
+        try:
+            entries = [
+                self._agreed(theirs[entry.key], entry) if entry.key in theirs else entry
+                for entry in entries
+            ]
+        except KeyConflict:
+            ledger.withdraw(self.tx, written)
+            raise
         for job_id in written:  # from here on the picture belongs to its row
             self._stored.pop(job_id, None)
-        overtaken = {entry.key for entry in fresh.values() if entry.id not in written}
-        if not overtaken:
-            return entries
-        # Another transaction committed the same key between our look and our INSERT.
-        self._forget([entry.id for entry in fresh.values() if entry.id not in written])
-        theirs = self._look_up((key for key in overtaken if key is not None), again=True)
-        return [
-            self._agreed(theirs[entry.key], entry) if entry.key in theirs else entry
-            for entry in entries
-        ]
+        # A job that was purged between the INSERT that met it and our look makes room for ours.
+        if gone := [entry for entry in left if entry.key not in theirs]:
+            self._write(gone)
+        self._forget([entry.id for entry in left if entry.key in theirs])
+        return entries
 
     def _agreed(self, existing: Entry, asked: Entry) -> Entry:
         if existing.digest == asked.digest:
             return existing
         fields = differences(existing.request, asked.request)
         raise KeyConflict(str(asked.key), self.common["owner"], existing.id, fields)
-
-    def _row(self, entry: Entry) -> dict[str, Any]:
-        return {
-            **self.common,
-            "id": entry.id,
-            "idempotency_key": entry.key,
-            "request": entry.request,
-            "request_digest": entry.digest,
-        }
 
     @cached_property
     def _storage(self) -> Storage:
@@ -131,3 +143,13 @@ class Intake:
             if uri := self._stored.pop(job_id, None):
                 with suppress(StorageError):  # an orphaned picture is no reason to hide the error
                     self._storage.delete(uri)
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    """The columns that are a job's own."""
+    return {
+        "id": entry.id,
+        "idempotency_key": entry.key,
+        "request": entry.request,
+        "request_digest": entry.digest,
+    }

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, ScalarSelect, and_, func, select
 
 from cutwork.clock import now
-from cutwork.schema import job
+from cutwork.schema import in_state, job
 from cutwork.states import ALARMED, AT_PROVIDER, State
 
 MESSAGE, WORKER = "message", "worker"
@@ -40,7 +40,7 @@ _WORKED_IN = {
 
 
 def _first_alarm(state: State) -> ScalarSelect[Any]:
-    alarms = select(job.c.due_at).where(job.c.state == state, job.c.due_at.is_not(None))
+    alarms = select(job.c.due_at).where(in_state(state), job.c.due_at.is_not(None))
     return alarms.order_by(job.c.due_at).limit(1).scalar_subquery()
 
 
@@ -58,7 +58,7 @@ def due(tx: Connection) -> dict[State, bool]:
 def busy(tx: Connection) -> dict[State, Lane]:
     """The lanes, under the state from which they are released."""
     lapsed = (job.c.due_at <= now()).label("lapsed")
-    held = and_(job.c.lease.is_not(None), job.c.state.in_([state.value for state in ALARMED]))
+    held = and_(job.c.lease.is_not(None), in_state(*ALARMED))
     rows = tx.execute(
         select(job.c.state, job.c.lease, lapsed, func.count())
         .where(held)
@@ -78,9 +78,9 @@ def busy(tx: Connection) -> dict[State, Lane]:
 def in_flight(tx: Connection) -> dict[str, int]:
     """Jobs that the provider has, may have, or is about to get, by key."""
     # Each of these has an alarm; saying so lets the index of unfinished jobs be used.
-    with_it = job.c.state.in_([state.value for state in AT_PROVIDER])
+    with_it = in_state(*AT_PROVIDER)
     there = and_(with_it, job.c.due_at.is_not(None))
-    soon = and_(job.c.state == State.QUEUED, job.c.lease == MESSAGE, job.c.due_at > now())
+    soon = and_(in_state(State.QUEUED), job.c.lease == MESSAGE, job.c.due_at > now())
     counts: dict[str, int] = {}
     for condition in (there, soon):
         query = select(job.c.key_id, func.count()).where(condition).group_by(job.c.key_id)

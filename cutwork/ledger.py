@@ -11,7 +11,8 @@ HTTP: a worker claims in one, and reports in another. ``database.transact`` runs
     reports     learn (whoever brings the news: a reply, a callback, a check), hear, ring
     checks      claim_check, unanswered, task_gone, adrift
     results     claim_store, stored, not_stored
-    operators   insert_jobs, cancel, retry, purge
+    apps        insert_jobs, withdraw
+    operators   cancel, retry, purge
 
 The statements that they share, and the compare-and-set, are in ``cutwork.rows``.
 """
@@ -28,7 +29,6 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Insert,
     Row,
     Select,
     and_,
@@ -40,8 +40,9 @@ from sqlalchemy import (
     update,
 )
 
-from cutwork import gate, guard, pace, policy, rows, turns
+from cutwork import arrivals, gate, guard, pace, policy, rows, turns
 from cutwork.clock import after, now
+from cutwork.database import among
 from cutwork.errors import JobNotFound, WrongState
 from cutwork.events import Kind, record
 from cutwork.gate import Gate
@@ -50,7 +51,7 @@ from cutwork.page import RING_PAUSE, After, page
 from cutwork.report import Report, Verdict, failure
 from cutwork.request import Request
 from cutwork.rows import Seen
-from cutwork.schema import job
+from cutwork.schema import in_state, job
 from cutwork.settings import Settings
 from cutwork.states import DONE, RESTING, Attempt, Event, State, before
 
@@ -136,7 +137,7 @@ def wake(tx: Connection) -> int:
         places = turns.next_turns(tx, owner, priority, len(ids))
         given += [{"job": one, "place": at} for one, at in zip(ids, places, strict=True)]
     if given:
-        same = and_(job.c.id == bindparam("job"), job.c.state == State.QUEUED)
+        same = and_(job.c.id == bindparam("job"), in_state(State.QUEUED))
         tx.execute(update(job).where(same).values(turn=bindparam("place")), given)
     return len(given)
 
@@ -466,23 +467,20 @@ def not_stored(
 # --- operators ---------------------------------------------------------------------------------
 
 
-def insert_jobs(tx: Connection, jobs: Sequence[Mapping[str, Any]]) -> set[UUID]:
-    """Write new jobs, a thousand to a statement, due now or at their ``due_at``.
+def insert_jobs(
+    tx: Connection, jobs: Sequence[Mapping[str, Any]], common: Mapping[str, Any]
+) -> set[UUID]:
+    """Write new jobs of one owner and priority, a thousand to a statement.
 
+    ``common`` are the columns that they share; without a ``due_at`` among them they are due now.
     Returns the ids that were written: a job whose idempotency key exists already is left out.
     """
-    values = [{**_NEW, **new} for new in jobs]
-    ids = [new["id"] for new in values]
-    statement = rows.insert_new(tx.dialect.name).values(created_at=now())
-    if "due_at" not in values[0]:
-        statement = _lined_up(tx, statement.values(due_at=now()), values)
-    if tx.dialect.insert_executemany_returning:
-        options = {"insertmanyvalues_page_size": 1000}
-        written = tx.execute(statement.returning(job.c.id), values, execution_options=options)
-        # MariaDB also returns the rows that it left alone.
-        return set(ids).intersection(written.scalars())
-    tx.execute(statement, values)
-    return set(tx.execute(select(job.c.id).where(job.c.id.in_(ids))).scalars())
+    return arrivals.insert(tx, jobs, {**_NEW, **common})
+
+
+def withdraw(tx: Connection, job_ids: Iterable[UUID]) -> None:
+    """Take back jobs that this very transaction wrote: their call failed after all."""
+    tx.execute(delete(job).where(among(tx, job.c.id, list(job_ids))))
 
 
 def cancel(tx: Connection, job_id: UUID) -> None:
@@ -587,25 +585,7 @@ def _heads_of_each_priority(limit: int) -> Select[Any]:
 def _in_turn(*also: ColumnElement[Any]) -> Select[Any]:
     # Not due_at alone: a database may then prefer the index of alarms, and read the whole backlog.
     free = or_(job.c.lease.is_(None), job.c.due_at <= now())
-    return select(job.c.id, *also).where(job.c.state == State.QUEUED, job.c.turn.is_not(None), free)
-
-
-def _lined_up(tx: Connection, statement: Insert, values: Sequence[dict[str, Any]]) -> Insert:
-    """Give each new job its turn, those of one owner and priority together.
-
-    A single one is counted within the INSERT, but for MariaDB and MySQL, where a table cannot be
-    read by the statement that writes it.
-    """
-    if len(values) == 1 and tx.dialect.name not in ("mysql", "mariadb"):
-        return statement.values(turn=turns.next_turn(values[0]["owner"], values[0]["priority"]))
-    lines: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for new in values:
-        lines.setdefault((new["owner"], new["priority"]), []).append(new)
-    for (owner, priority), line in lines.items():
-        places = turns.next_turns(tx, owner, priority, len(line))
-        for new, place in zip(line, places, strict=True):
-            new["turn"] = place
-    return statement
+    return select(job.c.id, *also).where(in_state(State.QUEUED), job.c.turn.is_not(None), free)
 
 
 def _admitted(tx: Connection, row: Seen, key_id: str, settings: Settings) -> Gate | None:

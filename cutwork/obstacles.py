@@ -11,7 +11,7 @@ from cutwork import budget, gate, lanes
 from cutwork.clock import now
 from cutwork.gate import Gate
 from cutwork.lanes import MESSAGE, WORKER
-from cutwork.schema import job
+from cutwork.schema import in_state, job
 from cutwork.settings import Settings
 from cutwork.states import RESTING, State
 
@@ -131,6 +131,6 @@ def _ahead(tx: Connection, row: Row[Any]) -> str:
         job.c.priority < row.priority,
         and_(job.c.priority == row.priority, job.c.turn < (row.turn or 0)),
     )
-    due = and_(job.c.state == State.QUEUED, job.c.due_at <= now(), job.c.lease.is_(None))
+    due = and_(in_state(State.QUEUED), job.c.due_at <= now(), job.c.lease.is_(None))
     ahead = tx.execute(select(func.count()).select_from(job).where(due, sooner)).scalar_one()
     return f"Others go before it: {ahead}." if ahead else ""

@@ -17,7 +17,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
     ColumnElement,
     Connection,
     Float,
@@ -25,16 +24,14 @@ from sqlalchemy import (
     Select,
     Table,
     Update,
-    Uuid,
     and_,
-    any_,
     bindparam,
     insert,
     select,
     update,
 )
 
-from cutwork import clock, recordset
+from cutwork import clock, database, recordset
 from cutwork.schema import attempt, job
 
 # A callback that is only a reason to ask does so at most once in so many seconds.
@@ -109,12 +106,12 @@ class Page:
     def read(self, job_ids: Iterable[UUID]) -> None:
         """Lock the jobs, in the order of their ids, and read them and their attempts."""
         wanted = sorted(set(job_ids))
-        mine = JOBS.where(_among(self.tx, job.c.id, wanted))
+        mine = JOBS.where(database.among(self.tx, job.c.id, wanted))
         for row in self.tx.execute(mine.order_by(job.c.id).with_for_update()):
             self.jobs[row.id], self.attempts[row.id] = Line(row._asdict()), {}
             self._keys[row.id] = (row.id, row.state, row.fence)
         if any(line.attempt for line in self.jobs.values()):
-            theirs = ATTEMPTS.where(_among(self.tx, attempt.c.job_id, list(self.jobs)))
+            theirs = ATTEMPTS.where(database.among(self.tx, attempt.c.job_id, list(self.jobs)))
             for row in self.tx.execute(theirs):
                 self.attempts[row.job_id][row.number] = Line(row._asdict())
 
@@ -186,15 +183,6 @@ def page(tx: Connection, job_ids: Iterable[UUID]) -> Iterator[None]:
         made.write()
     finally:
         _open.reset(before)
-
-
-def _among(tx: Connection, column: Any, ids: list[UUID]) -> ColumnElement[bool]:
-    # An IN has as many parameters as ids, and so is another statement for each number of them.
-    if tx.dialect.name == "postgresql":
-        some: ColumnElement[bool] = column == any_(bindparam(None, ids, type_=ARRAY(Uuid)))
-    else:
-        some = column.in_(ids)
-    return some
 
 
 def _bound(table: Table, key: Key, values: Changes) -> Changes:

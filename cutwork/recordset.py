@@ -26,8 +26,11 @@ def of(shape: Iterable[tuple[str, TypeEngine[Any]]]) -> TableValuedAlias:
 
 def dump(rows: Sequence[Mapping[str, Any]]) -> str:
     """The value of the parameter ``rows``; what JSON has no word for becomes text."""
-    return json.dumps(rows, default=_plain, separators=(",", ":"))
+    return _encode(rows)
 
 
 def _plain(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+_encode = json.JSONEncoder(default=_plain, separators=(",", ":"), check_circular=False).encode

@@ -95,6 +95,7 @@ class Request(Options):
 _PICTURE = tuple(item.name for item in fields(StoredPicture))
 _OPTIONS = tuple(item.name for item in fields(Options))
 _DEFAULTS = {item.name: item.default for item in fields(Request)}
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +152,7 @@ class Segmentation(Options):
         self._check_pair(picture)
         row: dict[str, Any] = {name: getattr(self, name) for name in _DEFAULTS}
         row["image_file"] = {"sha256": picture.sha256} if picture else None
-        text = json.dumps(_identity(row), sort_keys=True, separators=(",", ":"))
-        return sha256(text.encode()).hexdigest()
+        return sha256(_canonical(_identity(row)).encode()).hexdigest()
 
     def _check_pair(self, picture: object) -> None:
         if (picture is None) != (self.image_file is None):

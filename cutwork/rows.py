@@ -8,10 +8,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Insert, Row, Select, and_, insert, select, update
-from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, select, update
 
-from cutwork import gate, schema
+from cutwork import gate
 from cutwork.clock import after, now
 from cutwork.events import Kind, record
 from cutwork.gate import Gate
@@ -19,7 +18,7 @@ from cutwork.job import beyond_snapshot
 from cutwork.lanes import MESSAGE, WORKER
 from cutwork.page import ATTEMPTS, JOBS, After, Line, open_on
 from cutwork.report import Report, Verdict
-from cutwork.schema import attempt, job
+from cutwork.schema import attempt, in_state, job
 from cutwork.settings import Settings
 from cutwork.states import DONE, PAID, RESTING, Attempt, Event, State, knows_more
 from cutwork.states import after as leads_to
@@ -80,7 +79,7 @@ def _in_sql(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_due(state: State) -> ColumnElement[bool]:
-    return and_(job.c.state == state, job.c.due_at <= now())
+    return and_(in_state(state), job.c.due_at <= now())
 
 
 def due_rows(
@@ -120,7 +119,7 @@ def release(
             record(tx, Kind.LEASE_LOST, detail, job_id=job_id, attempt=unlocked[job_id].attempt)
     if got:
         values = {"lease": MESSAGE, "due_at": after(permit), **changes}
-        tx.execute(update(job).where(job.c.id.in_(got), job.c.state == state).values(**values))
+        tx.execute(update(job).where(job.c.id.in_(got), in_state(state)).values(**values))
     return got
 
 
@@ -246,17 +245,6 @@ def hold(tx: Connection, row: Seen, code: str, reason: str) -> bool:
         return False
     record(tx, Kind.HELD, f"{code}: {reason}", job_id=row.id, attempt=row.attempt or None)
     return True
-
-
-def insert_new(dialect: str) -> Insert:
-    """An INSERT that passes over a row whose owner and key exist, and over nothing else."""
-    if dialect in ("mysql", "mariadb"):
-        return mysql.insert(job).on_duplicate_key_update(id=job.c.id)
-    on = ["owner", "idempotency_key"]
-    if dialect == "postgresql":
-        known = postgresql.insert(job)
-        return known.on_conflict_do_nothing(index_elements=on, index_where=schema.KEYED)
-    return sqlite.insert(job).on_conflict_do_nothing(index_elements=on, index_where=schema.KEYED)
 
 
 def fault(code: str, reason: str) -> dict[str, Any]:

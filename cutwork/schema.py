@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Float,
     ForeignKey,
     ForeignKeyConstraint,
@@ -22,11 +23,13 @@ from sqlalchemy import (
     String,
     Table,
     Uuid,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects import postgresql
 
 from cutwork.clock import Time
+from cutwork.states import State
 
 # The migration that makes these tables; a test holds it equal to the newest one.
 REVISION = "0001"
@@ -79,6 +82,16 @@ job = Table(
     Column("finished_at", Time),
     **_OPTIONS,
 )
+
+
+def in_state(*states: State) -> ColumnElement[bool]:
+    """Whether a job is in one of these states, as a constant of the statement.
+
+    A bound value would do, until the server plans the statement once for all values: an index that
+    holds one state's jobs is then of no use to it, and a million rows are read.
+    """
+    words = [literal_column(f"'{state}'", String) for state in sorted(states)]
+    return job.c.state == words[0] if len(words) == 1 else job.c.state.in_(words)
 
 
 def _unfinished(name: str, *columns: str, where: str) -> Index:

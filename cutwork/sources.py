@@ -8,6 +8,7 @@ import io
 import os
 import re
 import stat
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ Source = str | os.PathLike[str] | bytes | BinaryIO
 
 MAX_URL = 512  # characters
 
+_VISIBLE = re.compile(r"[!-\[\]-~]*")
 _NETLOC = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?))(?::\d*)?", re.I)
 _HOW = "pass a path, the bytes, or a file opened with 'rb'"
 
@@ -45,7 +47,7 @@ def url_fault(url: str) -> tuple[str, str] | None:
     Stricter than the URL parsers, which disagree about the host of a URL with a backslash, a
     control character or a second ``@``.
     """
-    if not all("!" <= char <= "~" for char in url) or "\\" in url:
+    if not _VISIBLE.fullmatch(url):
         return "must be ASCII without spaces, control characters or backslashes", "percent-encode"
     try:
         parts = urlsplit(url)
@@ -119,6 +121,7 @@ def _drain(stream: BinaryIO, limit: int) -> bytes:
     return b"".join(pieces)
 
 
+@lru_cache  # many URLs, few hosts
 def _is_host(netloc: str) -> bool:
     match = _NETLOC.fullmatch(netloc)
     if match is None:

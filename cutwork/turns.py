@@ -21,16 +21,20 @@ from sqlalchemy import (
 )
 
 from cutwork.errors import InvalidInput
-from cutwork.schema import job, owner
+from cutwork.schema import in_state, job, owner
 from cutwork.states import State
 
 STRIDE = 1000
+Name = str | ColumnElement[str]
+Priority = int | ColumnElement[int]
 MOST_WEIGHT, LEAST_WEIGHT = 1000.0, 0.001
 
 
-def next_turn(name: str, priority: int) -> ColumnElement[int]:
-    """The turn of one new job of an owner, in SQL: it costs no round trip."""
-    return _last(name, priority) + _stride(name)
+def next_turn(
+    name: Name, priority: Priority, step: int | ColumnElement[int] = 1
+) -> ColumnElement[int]:
+    """The turn of an owner's next new job, or the ``step``-th, in SQL: it costs no round trip."""
+    return _last(name, priority) + _stride(name) * step
 
 
 def next_turns(tx: Connection, name: str, priority: int, count: int) -> list[int]:
@@ -64,18 +68,18 @@ def set_weight(tx: Connection, name: str, weight: float) -> None:
 
 def queued_by_owner(tx: Connection) -> Sequence[tuple[str, int]]:
     """How many jobs of each owner are queued, those for later included."""
-    query = select(job.c.owner, func.count()).where(job.c.state == State.QUEUED)
+    query = select(job.c.owner, func.count()).where(in_state(State.QUEUED))
     rows = tx.execute(query.group_by(job.c.owner).order_by(func.count().desc()))
     return [(name, count) for name, count in rows]
 
 
-def _last(name: str, priority: int) -> ColumnElement[int]:
+def _last(name: Name, priority: Priority) -> ColumnElement[int]:
     """The owner's last turn; without a queued job of theirs, the turn that is being served."""
     own = select(func.max(job.c.turn)).where(_queued(priority), job.c.owner == name)
     return func.coalesce(own.scalar_subquery(), _served(priority))
 
 
-def _served(priority: int) -> ColumnElement[int]:
+def _served(priority: Priority) -> ColumnElement[int]:
     """The first turn that nobody has been given yet; when all have, the last."""
     free = (job.c.turn.is_not(None), job.c.lease.is_(None))
     # Not min(): with the lease in the condition MariaDB would read the whole backlog for it.
@@ -84,10 +88,10 @@ def _served(priority: int) -> ColumnElement[int]:
     return func.coalesce(head.scalar_subquery(), tail.scalar_subquery(), 0)
 
 
-def _stride(name: str) -> ColumnElement[int]:
+def _stride(name: Name) -> ColumnElement[int]:
     weight = select(owner.c.weight).where(owner.c.owner == name).scalar_subquery()
     return func.coalesce(cast(STRIDE / weight, BigInteger), STRIDE)
 
 
-def _queued(priority: int) -> ColumnElement[bool]:
-    return and_(job.c.state == State.QUEUED, job.c.priority == priority)
+def _queued(priority: Priority) -> ColumnElement[bool]:
+    return and_(in_state(State.QUEUED), job.c.priority == priority)

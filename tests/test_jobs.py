@@ -26,6 +26,7 @@ from cutwork.errors import (
     StillWorking,
     StorageError,
 )
+from cutwork.intake import Intake
 from cutwork.settings import Settings
 from cutwork.states import State
 from tests.world import SETTINGS, World
@@ -79,6 +80,16 @@ def test_enqueue_does_not_commit_and_needs_one_statement_or_on_mariadb_two(world
     assert world.count() == 0
 
 
+def test_a_new_key_costs_no_statement_more_or_on_mariadb_one(world: World) -> None:
+    sent: list[str] = []
+    with world.engine.connect() as tx:
+        event.listen(world.engine, "before_cursor_execute", lambda *facts: sent.append(facts[2]))
+        cutwork.enqueue(tx, image_url=URL, idempotency_key="k")
+        sent = [one for one in sent if "cutwork" in one]
+        assert len(sent) == (3 if tx.dialect.name in ("mysql", "mariadb") else 1)
+        tx.rollback()
+
+
 def test_a_job_reads_back_as_it_was_asked(world: World) -> None:
     later = datetime.now(UTC) + timedelta(hours=1)
     with world.engine.begin() as tx:
@@ -124,6 +135,38 @@ def test_the_same_key_for_something_else_is_an_error_that_says_what(world: World
         with pytest.raises(KeyConflict, match="differs in: crop, type") as caught:
             cutwork.enqueue(tx, image_url=URL, idempotency_key="k", crop=True, type="stamp")
     assert caught.value.differs == ["crop", "type"]
+
+
+def test_a_conflict_among_many_leaves_none_of_them(world: World) -> None:
+    requests = [cutwork.Segmentation(image_url=f"{URL}?{n}") for n in range(3)]
+    with world.engine.begin() as tx:
+        known = cutwork.enqueue(tx, image_url=URL, idempotency_key="b").id
+        with pytest.raises(KeyConflict):
+            cutwork.enqueue_many(tx, requests, idempotency_keys=["a", "b", "c"])
+    with world.engine.connect() as tx:
+        assert list(tx.execute(select(schema.job.c.id)).scalars()) == [known]
+
+
+def test_a_known_job_that_is_purged_meanwhile_makes_room(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Intake._look_up
+
+    def purged_just_now(self: Intake, keys: Any, *, again: bool = False) -> Any:
+        found = real(self, keys, again=again)
+        if again and found:
+            monkeypatch.undo()
+            self.tx.execute(schema.job.delete())
+            return {}
+        return {} if not again else found
+
+    with world.engine.begin() as tx:
+        first = cutwork.enqueue(tx, image_url=URL, idempotency_key="a").id
+        monkeypatch.setattr(Intake, "_look_up", purged_just_now)
+        second = cutwork.enqueue(tx, image_url=URL, idempotency_key="a").id
+    with world.engine.connect() as tx:
+        assert list(tx.execute(select(schema.job.c.id)).scalars()) == [second]
+    assert first != second
 
 
 def test_two_transactions_with_one_key_at_once_make_one_job(database_url: str) -> None:

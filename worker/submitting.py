@@ -25,7 +25,7 @@ from cutwork.provider import (
 )
 from cutwork.report import Report, Verdict
 from cutwork.request import Request
-from cutwork.schema import job
+from cutwork.schema import in_state, job
 from cutwork.settings import Settings
 from cutwork.states import State
 
@@ -56,9 +56,9 @@ class Parcel:
 def orders(tools: Tools, job_ids: Sequence[UUID]) -> list[Order]:
     """Those of the jobs that are still to be submitted, read at once."""
     columns = select(job.c.id, job.c.request, job.c.key_id)
-    released = columns.where(job.c.id.in_(job_ids), job.c.lease == lanes.MESSAGE)
+    released = columns.where(in_state(State.QUEUED), job.c.lease == lanes.MESSAGE)
     with database.read_only(tools.engine).connect() as tx:
-        rows = tx.execute(released.where(job.c.state == State.QUEUED)).all()
+        rows = tx.execute(released.where(database.among(tx, job.c.id, job_ids))).all()
     return [Order(row.id, Request.from_json(row.request), row.key_id) for row in rows]
 
 
