@@ -30,7 +30,7 @@ _SETTINGS = Settings(
     api_tokens=("a-key",), callback_secrets=(SECRET,), public_url="http://hooks.example"
 )
 _BODY = json.dumps({"status": 200, "data": finished("http://results.example", "task")})
-_TOGETHER = "two statements for a batch"
+_TOGETHER, _NOTHING = "two statements for a batch", "a callable that does nothing"
 _GRANIAN = ["granian", "--interface=wsgi", "--workers=1", "--blocking-threads=64", "--http=1"]
 _GRANIAN += ["--no-ws", "--log-level=error", f"--host={HERE}"]
 
@@ -45,19 +45,16 @@ def works(place: Place) -> Iterator[Work]:
             Way(_TOGETHER, Role.CEILING, partial(_durable, place, count, _together, _plain)),
             Way("a commit for each", Role.HAND, partial(_durable, place, count, _alone, _plain)),
         ),
-        (
-            Goal("rate", _TOGETHER, at_least=0.8),
-            Goal("p99_ms", at_most=30.0),
-        ),
+        (Goal("rate", _TOGETHER, at_least=0.8), Goal("p99_ms", at_most=30.0)),
     )
     forged = [f"/callbacks/{secrets.token_urlsafe(45)}" for _ in range(3 * count)]
     yield Work(
         f"forged callbacks, {CONNECTIONS} connections",
         (
             Way("ours", Role.OURS, partial(_refused, place, forged)),
-            Way("a callable that does nothing", Role.CEILING, partial(_greeted, forged)),
+            Way(_NOTHING, Role.CEILING, partial(_greeted, forged)),
         ),
-        (Goal("rate", at_least=20_000.0),),
+        (Goal("rate", at_least=20_000.0), Goal("rate", _NOTHING, at_least=0.6)),
     )
 
 

@@ -28,7 +28,7 @@ _WITHIN = 10.0
 
 def works(place: Place) -> Iterator[Work]:
     """``p50_ms`` and ``p99_ms`` in milliseconds; ``idle_percent`` of a core."""
-    jobs, seconds = (8, 2.0) if place.quick else (60, 20.0)
+    jobs, seconds = (6, 2.0) if place.quick else (60, 20.0)
     peers = _QUICK_PEERS if place.quick else _PEERS
     ours = partial(_ours, place, jobs, seconds)
     yield Work(

@@ -34,7 +34,7 @@ Opened = Callable[[Place, float], "Iterator[System]"]
 
 def works(place: Place) -> Iterator[Work]:
     """``cpu_ms`` is for one job, over all processes of a way; ``added_ms`` is a median."""
-    jobs, alone = (400, 8) if place.quick else (5000, 60)
+    jobs, alone = (300, 5) if place.quick else (5000, 60)
     yield Work(
         f"whole path, {jobs} jobs at once, {TAKES:g} s at the provider",
         (
