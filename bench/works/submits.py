@@ -25,7 +25,7 @@ _PEERS = ("celery", "dramatiq", "pgqueuer", "procrastinate")
 
 def works(place: Place) -> Iterator[Work]:
     """The rate is jobs a second; ``cpu_ms`` is what one costs the processes of a way."""
-    jobs = 1500 if place.quick else 10_000
+    jobs = 1000 if place.quick else 10_000
     peers = _QUICK_PEERS if place.quick else _PEERS
     yield Work(
         f"submits: {jobs} jobs, {DELAY * 1000:.0f} ms each, {WORKERS} processes",
