@@ -68,14 +68,17 @@ _IDLE_PATIENCE = {
 # An app may keep a job's row locked for as long as its transaction lasts. SQLite has one lock for
 # all, and its own patience.
 _LOCK_PATIENCE = {
-    "postgresql": "SET LOCAL lock_timeout = '500ms'",
+    "postgresql": "SET lock_timeout = '500ms'",
     "mysql": "SET SESSION innodb_lock_wait_timeout = 1",
     "mariadb": "SET SESSION innodb_lock_wait_timeout = 1",
 }
 
 
-def engine(url: str, *, pool_size: int = 5) -> Engine:
+def engine(url: str, *, pool_size: int = 5, patient: bool = True) -> Engine:
     """An engine for roles; connects lazily.
+
+    One that is not ``patient`` waits half a second for a row that somebody has locked: its
+    transactions carry the jobs of many.
 
     Raises:
         InvalidSetting: the URL is malformed, or its database or driver is not at hand.
@@ -103,14 +106,17 @@ def engine(url: str, *, pool_size: int = 5) -> Engine:
     else:
         options["connect_args"] = {"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60}
     made = _create(parsed, **options)
-    if (patience := _IDLE_PATIENCE.get(parsed.get_backend_name())) is not None:
+    bounds = [_IDLE_PATIENCE.get(parsed.get_backend_name())]
+    if not patient:
+        bounds.append(_LOCK_PATIENCE.get(parsed.get_backend_name()))
 
-        @hooks.listens_for(made, "connect")
-        def bound_idle_transactions(connection: Any, _record: Any) -> None:
+    @hooks.listens_for(made, "connect")
+    def bound_waiting(connection: Any, _record: Any) -> None:
+        for bound in filter(None, bounds):
             # MySQL has no such variable, and a server that goes away is met at the next statement.
             with suppress(Exception):
                 with connection.cursor() as cursor:
-                    cursor.execute(patience)
+                    cursor.execute(bound)
                 connection.commit()
 
     @hooks.listens_for(made, "handle_error")
@@ -149,12 +155,6 @@ def transact(
                 raise
         time.sleep(random.uniform(0, 0.05 * (5 - tries_left)))  # noqa: S311
     raise AssertionError("unreachable: the last try returns or raises")
-
-
-def wait_briefly(tx: Connection) -> None:
-    """Let no statement of this transaction wait long for a lock: it carries several jobs."""
-    if patience := _LOCK_PATIENCE.get(tx.dialect.name):
-        tx.exec_driver_sql(patience)
 
 
 def among(tx: Connection, column: Column[T], values: Sequence[T]) -> ColumnElement[bool]:

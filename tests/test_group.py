@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, select
 
-from cutwork import ledger, schema
+from cutwork import database, ledger, schema
 from cutwork.ledger import Heard, Ticket
 from cutwork.worker.group import Group
 from tests.world import SETTINGS, World, done
@@ -90,7 +90,8 @@ def test_a_job_that_an_app_keeps_locked_holds_up_nobody_else(
 ) -> None:
     world = World.at(empty_database("postgresql"))
     tickets = [world.submitting() for _ in range(5)]
-    group, same = Group(world.engine), schema.job.c.id == tickets[0].job_id
+    engine = database.engine(world.engine.url.render_as_string(False), patient=False)
+    group, same = Group(engine), schema.job.c.id == tickets[0].job_id
     over: list[float] = []
 
     def run(ticket: Ticket) -> None:
@@ -109,4 +110,5 @@ def test_a_job_that_an_app_keeps_locked_holds_up_nobody_else(
     threads[0].join(10)
     assert (others, locked) == (["storing"] * 4, True)
     assert world.state(tickets[0].job_id) == "storing"
+    engine.dispose()
     world.engine.dispose()

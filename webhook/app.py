@@ -49,7 +49,7 @@ class Webhook:
         self._settings = settings
         # The provider knows them, and its errors may repeat them.
         self._keys = (*settings.api_tokens, *(quote(one, safe="") for one in settings.api_tokens))
-        self._engine = database.engine(settings.database, pool_size=3)
+        self._engine = database.engine(settings.database, pool_size=3, patient=False)
         self._inbox, self._is_ready = Inbox(self._engine, settings), Readiness(self._engine)
         self._forgeries = Forgeries(self._engine)
 

@@ -105,7 +105,6 @@ class Inbox:
         return None
 
     def _write(self, tx: Connection, batch: list[Hearing]) -> list[Heard]:
-        database.wait_briefly(tx)
         with ledger.together(tx, [one.job_id for one in batch]):
             return [
                 ledger.hear(tx, one.job_id, one.attempt, one.report, self._settings)

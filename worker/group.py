@@ -71,7 +71,6 @@ class Group:
             wish.tried = True
         try:
             with self._engine.begin() as tx:
-                database.wait_briefly(tx)
                 results = _results(tx, wishes)
         except Exception as error:  # noqa: BLE001 - who runs it alone meets the fault, if it is theirs
             fault = type(error).__name__

@@ -51,9 +51,8 @@ class Tools:
             InvalidSetting: a setting cannot be used, or callbacks are wanted without a secret.
         """
         callbacks.url(settings, UUID(int=0), 1, now=0.0)
-        engine = database.engine(
-            settings.database, pool_size=min(settings.concurrency, _CONNECTIONS)
-        )
+        size = min(settings.concurrency, _CONNECTIONS)
+        engine = database.engine(settings.database, pool_size=size, patient=False)
         storage, group = Storage.at(settings.storage), Group(engine)
         crowd = ThreadPoolExecutor(settings.concurrency, "job") if side_by_side else None
         return cls(settings, engine, Provider(settings), storage, group, crowd)

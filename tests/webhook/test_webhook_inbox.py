@@ -25,7 +25,7 @@ def make_inbox() -> Iterator[Callable[[Desk], tuple[Inbox, list[str]]]]:
     made: list[tuple[Engine, Inbox]] = []
 
     def make(desk: Desk) -> tuple[Inbox, list[str]]:
-        engine = database.engine(desk.url, pool_size=3)
+        engine = database.engine(desk.url, pool_size=3, patient=False)
         commits: list[str] = []
         event.listen(engine, "commit", lambda _connection: commits.append("commit"))
         made.append((engine, Inbox(engine, desk.settings)))
