@@ -183,16 +183,28 @@ def spend(tx: Connection, gate: Gate, permits: int, rate: float) -> None:
     _update(tx, gate.key_id, free_at=begin + timedelta(seconds=permits / rate))
 
 
-def spend_late(tx: Connection, key_id: str, settings: Settings) -> bool:
-    """Take a fresh permit for a message that was long on its way; False when there is none now."""
-    found = _locked(tx, key_id)
-    if found is None:
+class LatePermits:
+    """Permits of one key for messages that were long on their way, from one look at its gate.
+
+    The gate stays locked until the transaction ends; ``spend`` notes all that were taken.
+    """
+
+    def __init__(self, tx: Connection, key_id: str, settings: Settings) -> None:
+        self._tx, self._gate, self._taken = tx, _locked(tx, key_id), 0
+        self._rate = settings.rate * (self._gate.pace(settings) if self._gate else 1.0)
+
+    def take(self) -> bool:
+        """Whether there is another one now."""
+        found = self._gate
+        if found is not None:
+            if found.permits(self._rate) - self._taken < 1 and not found.tripped:
+                return False
+            self._taken += 1
         return True
-    rate = settings.rate * found.pace(settings)
-    if found.permits(rate) < 1 and not found.tripped:
-        return False
-    spend(tx, found, 1, rate)
-    return True
+
+    def spend(self) -> None:
+        if self._gate is not None and self._taken:
+            spend(self._tx, self._gate, self._taken, self._rate)
 
 
 def send_probe(tx: Connection, gate: Gate, job_id: UUID, seconds: float) -> None:

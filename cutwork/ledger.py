@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -313,7 +313,8 @@ def learn(
         case Verdict.FAILED if number == row.attempt:
             return _failed(tx, row, report, via, settings)
         case Verdict.PENDING if number == row.attempt:
-            due = rows.seconds(tx, pace.first_check(settings, row.kind, callback=made.callback))
+            first = partial(pace.first_check, settings, row.kind, callback=made.callback)
+            due = rows.seconds(tx, ("first check", row.kind, made.callback), first)
             moved = rows.move(tx, row, Event.ACCEPTED, due=due, tries=0, error=None)
             return Heard.MOVED if moved else Heard.NOTED
     return Heard.NOTED
@@ -386,7 +387,8 @@ def unanswered(
     asked = rows.trail(made, "check", reason, **_hands(row, settings))
     rows.set_attempt(tx, made, checks=rows.one_more(made.checks), **asked)
     age = rows.age_of(made)
-    wait = pace.next_check(tx, settings, row.kind, row.tries, age, callback=made.callback)
+    learned = rows.once(tx, ("pace", row.kind), lambda: pace.read(tx, row.kind))
+    wait = pace.next_check(learned, settings, row.tries, age, callback=made.callback)
     if delay is not None:
         return rows.touch(tx, row, due=max(wait, delay), error=reason[:500])
     if age > settings.wait_timeout and row.tries + 1 >= _QUESTIONS:
@@ -593,10 +595,11 @@ def _admitted(tx: Connection, row: Seen, key_id: str, settings: Settings) -> Gat
 
     If not, the job is due again at once, so that another key can take it.
     """
-    door = rows.gate_of(tx, key_id)
+    door = rows.once(tx, ("gate", key_id), lambda: gate.of(tx, key_id))
     if door is not None and door.admits(row.id):
         waited = settings.permit_ttl - (row.due_at - row.at).total_seconds()
-        if waited <= gate.fresh_for(settings.rate) or gate.spend_late(tx, key_id, settings):
+        fresh = waited <= gate.fresh_for(settings.rate)
+        if fresh or rows.take_late_permit(tx, key_id, settings):
             return door
     rows.touch(tx, row, due=0)
     return None

@@ -79,13 +79,12 @@ def first_check(settings: Settings, kind: str, *, callback: bool) -> ColumnEleme
 
 
 def next_check(
-    tx: Connection, settings: Settings, kind: str, tries: int, age: float, *, callback: bool
+    learned: Pace | None, settings: Settings, tries: int, age: float, *, callback: bool
 ) -> float:
     """Seconds to the next question about a task of this ``age``, after ``tries`` fruitless ones.
 
     It is when nine in ten of all tasks are done, or ninety-nine in a hundred; later, ever rarer.
     """
-    learned = read(tx, kind)
     step = learned.step if learned else settings.check_after if callback else settings.poll_after
     wait = step * _GROWTH ** min(tries, 20)
     if learned:

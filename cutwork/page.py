@@ -92,7 +92,10 @@ class OvertakenError(RuntimeError):
 
 @dataclass
 class Page:
-    """The lines of some jobs and of all their attempts, and what has changed in them."""
+    """The lines of some jobs and of all their attempts, and what has changed in them.
+
+    ``at_end`` is called before the changes are written.
+    """
 
     tx: Connection
     jobs: dict[UUID, Line] = field(default_factory=dict)
@@ -102,6 +105,7 @@ class Page:
     _attempts: dict[Key, Changes] = field(default_factory=dict)
     _keys: dict[UUID, Key] = field(default_factory=dict)
     _answers: dict[Hashable, Any] = field(default_factory=dict)
+    at_end: list[Callable[[], None]] = field(default_factory=list)
 
     def read(self, job_ids: Iterable[UUID]) -> None:
         """Lock the jobs, in the order of their ids, and read them and their attempts."""
@@ -149,6 +153,8 @@ class Page:
         Raises:
             OvertakenError: a job or an attempt is not as it was read.
         """
+        for last in self.at_end:
+            last()
         if self._new and self.tx.dialect.name == "postgresql":
             self.tx.execute(_intents(tuple(self._new[0])), {"rows": recordset.dump(self._new)})
         elif self._new:

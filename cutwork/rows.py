@@ -3,9 +3,9 @@
 Nobody but ``cutwork.ledger`` imports this module; CI checks that.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, select, update
@@ -13,7 +13,6 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, sel
 from cutwork import gate
 from cutwork.clock import after, now
 from cutwork.events import Kind, record
-from cutwork.gate import Gate
 from cutwork.job import beyond_snapshot
 from cutwork.lanes import MESSAGE, WORKER
 from cutwork.page import ATTEMPTS, JOBS, After, Line, open_on
@@ -23,6 +22,7 @@ from cutwork.settings import Settings
 from cutwork.states import DONE, PAID, RESTING, Attempt, Event, State, knows_more
 from cutwork.states import after as leads_to
 
+T = TypeVar("T")
 Seen = Row[Any] | Line
 
 BATCH = 100
@@ -123,20 +123,37 @@ def release(
     return got
 
 
-def seconds(tx: Connection, expression: ColumnElement[float]) -> float | ColumnElement[float]:
+def once(tx: Connection, question: Hashable, ask: Callable[[], T]) -> T:
+    """The answer; a page asks once, so what changes it meanwhile counts from the next page on."""
+    page = open_on(tx)
+    answer: T = page.once(question, ask) if page else ask()
+    return answer
+
+
+def seconds(
+    tx: Connection, question: Hashable, expression: Callable[[], ColumnElement[float]]
+) -> float | ColumnElement[float]:
     """The expression, for a statement to compute along; for a page it is computed once."""
     if (page := open_on(tx)) is None:
-        return expression
-    key = str(expression), tuple(expression.compile().params.values())
-    return float(page.once(key, lambda: tx.execute(select(expression)).scalar_one()))
+        return expression()
+    return float(page.once(question, lambda: tx.execute(select(expression())).scalar_one()))
 
 
-def gate_of(tx: Connection, key_id: str) -> Gate | None:
-    """A key's gate; for a page it is read once, so what closes it counts from the next page on."""
+def take_late_permit(tx: Connection, key_id: str, settings: Settings) -> bool:
+    """Take a fresh permit for a message that was long on its way; False when there is none now."""
     page = open_on(tx)
-    found: Gate | None
-    found = page.once(key_id, lambda: gate.of(tx, key_id)) if page else gate.of(tx, key_id)
-    return found
+    if page is None:
+        alone = gate.LatePermits(tx, key_id, settings)
+        taken = alone.take()
+        alone.spend()
+        return taken
+
+    def look() -> gate.LatePermits:
+        permits = gate.LatePermits(tx, key_id, settings)
+        page.at_end.append(permits.spend)
+        return permits
+
+    return once(tx, ("late permits", key_id), look).take()
 
 
 def add_attempt(tx: Connection, **values: Any) -> None:

@@ -517,6 +517,9 @@ def test_a_refused_key_is_tried_again_later_and_later(tx: Connection) -> None:
 def test_a_late_message_takes_a_fresh_permit_or_waits(tx: Connection) -> None:
     slow = Settings(rate=0.5)
 
-    assert gate.spend_late(tx, KEY, slow)
-    assert not gate.spend_late(tx, KEY, slow)
+    permits = gate.LatePermits(tx, KEY, slow)
+    assert permits.take()
+    assert not permits.take()
+    permits.spend()
+    assert not gate.LatePermits(tx, KEY, slow).take()
     assert current(tx).permits(0.5) == 0

@@ -1,6 +1,7 @@
 """A page: what the verbs do to many jobs in one transaction is what they do one by one."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -9,14 +10,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, event, select, update
 
-from cutwork import ledger, schema
+from cutwork import gate, ledger, schema
 from cutwork.clock import after
 from cutwork.ledger import Ticket
 from cutwork.page import OvertakenError
 from cutwork.provider import Accepted, Rejected, Throttled, Uncertain
 from cutwork.report import Report
+from cutwork.settings import Settings
 from cutwork.worker import submitting
-from tests.world import RESULT, SETTINGS, World, done, failed, pending
+from tests.world import KEY_ID, RESULT, SETTINGS, World, done, failed, pending
 
 Verb = Callable[[Connection, Ticket], Any]
 OUTCOMES = [
@@ -163,6 +165,31 @@ def test_a_job_that_is_not_on_the_page_does_not_exist(world: World) -> None:
             return hear(tx, off, done())
 
     assert world.do(together) is ledger.Heard.GONE
+
+
+def test_late_claims_take_their_permits_from_one_look_at_the_gate(world: World) -> None:
+    ids = [world.enqueue() for _ in range(5)]
+    world.do(ledger.release_submits, KEY_ID, 5, SETTINGS.permit_ttl)
+    with world.engine.begin() as tx:  # the messages were on their way for five seconds
+        tx.execute(update(schema.job).values(due_at=after(SETTINGS.permit_ttl - 5)))
+    rate_of_three = replace(SETTINGS, rate=12.0)
+    sent: list[str] = []
+
+    def claim(tx: Connection) -> list[Ticket | None]:
+        with ledger.together(tx, ids):
+            return [ledger.claim(tx, one, rate_of_three, callback=True) for one in ids]
+
+    event.listen(world.engine, "before_cursor_execute", lambda *told: sent.append(told[2]))
+    tickets = world.do(claim)
+
+    assert [ticket is not None for ticket in tickets] == [True] * 3 + [False] * 2
+    assert len([one for one in sent if one.startswith("UPDATE cutwork_gate")]) == 1
+    assert len([one for one in sent if "FROM cutwork_gate" in one]) == 2  # to look, and to lock
+    assert not world.do(late_permit, rate_of_three)
+
+
+def late_permit(tx: Connection, settings: Settings) -> bool:
+    return gate.LatePermits(tx, KEY_ID, settings).take()
 
 
 def test_a_row_that_goes_on_under_a_page_undoes_all_of_it(world: World) -> None:
