@@ -10,9 +10,11 @@ The query of a link is a signature: whoever has it has the picture. It appears i
 
 import hashlib
 import secrets
+import ssl
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
@@ -28,6 +30,8 @@ from cutwork.settings import Settings
 from cutwork.sources import shown, url_fault
 
 PIECE = 1 << 16
+# Seconds for which a server may be trusted to keep an idle connection.
+_SURELY_ALIVE = 1.0
 _HEADERS = {"User-Agent": "cutwork", "Accept": "image/*", "Accept-Encoding": "identity"}
 DEAD = (403, 404, 410)
 # With these codes the same link cannot help any more; with the others it may, until it dies.
@@ -63,7 +67,7 @@ def fetch(url: str, *, settings: Settings, into: Path) -> Fetched:
         FetchFailed: the link did not give a whole png, jpg or webp; nothing is left in ``into``.
         StorageError: ``into`` cannot be written; nothing is left there either.
     """
-    path = into / f"{secrets.token_hex(8)}.part"
+    path = into / f"cutwork-{secrets.token_hex(8)}.part"
     # Faults are values until here, so that no exception of requests is the context of this one.
     match _refusal(url, settings) or _download(url, settings, path):
         case Fetched() as fetched:
@@ -122,8 +126,8 @@ def _receive(url: str, settings: Settings, sink: _Sink) -> _Fault | None:
     guard, seconds = Guard(settings.result_networks), settings.result_timeout
     trust = wire.trust() if parts.scheme == "https" else None
     with (
+        _kept(trust).borrow(_SURELY_ALIVE) as adapter,
         wire.exchange(seconds, query=parts.query, admit=guard.admit) as exchange,
-        closing(wire.Adapter(trust)) as adapter,
     ):
         try:
             request = requests.Request("GET", bare, _HEADERS).prepare()
@@ -135,6 +139,12 @@ def _receive(url: str, settings: Settings, sink: _Sink) -> _Fault | None:
         except (requests.RequestException, HTTPError, OSError) as error:
             fault = _network_fault(error, sink)
         return _Fault("too_slow", f"it took longer than {seconds:g} s") if exchange.over else fault
+
+
+@cache
+def _kept(trust: ssl.SSLContext | None) -> wire.Kept:
+    """A connection that was kept leads where its addresses were admitted when it was made."""
+    return wire.Kept(trust)
 
 
 def _check_head(response: requests.Response, settings: Settings) -> _Fault | None:

@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -21,6 +22,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
 from urllib3.util import Retry
+
+# So many seconds after a reply, the end of its connection would have come too.
+_SETTLED = 0.02
 
 Admit = Callable[[str, Sequence[str]], None]
 
@@ -84,20 +88,21 @@ class Adapter(HTTPAdapter):
 class Kept:
     """Adapters that threads borrow, each for one exchange, and their connections with them.
 
-    The one that came back last is lent first, so that few connections are kept busy and the others
-    grow old. A forked child begins anew: it must not speak on its parent's connections.
+    The one that idled longest is lent first, and none at once: a server that closes a connection
+    without having said so does it right after its reply, and what was sent meanwhile is lost. A
+    forked child begins anew: it must not speak on its parent's connections.
     """
 
     def __init__(self, trust: ssl.SSLContext | None) -> None:
         self._trust, self._pid = trust, os.getpid()
-        self._idle: list[tuple[float, Adapter]] = []
+        self._idle: deque[tuple[float, Adapter]] = deque()
 
     @contextmanager
     def borrow(self, idle: float) -> Iterator[Adapter]:
-        """An adapter for this thread alone; what idled for more than ``idle`` seconds is closed."""
+        """An adapter for this thread alone; a connection that idled for more seconds is closed."""
         if self._pid != os.getpid():
-            self._idle, self._pid = [], os.getpid()
-        adapter = self._young(idle) or Adapter(self._trust)
+            self._idle, self._pid = deque(), os.getpid()
+        adapter = self._settled(idle) or Adapter(self._trust)
         try:
             yield adapter
         except BaseException:
@@ -106,13 +111,17 @@ class Kept:
         self._idle.append((time.monotonic(), adapter))
 
     def close(self) -> None:
-        while self._young(-1.0) is not None:
-            pass
+        while self._idle:
+            self._idle.popleft()[1].close()
 
-    def _young(self, idle: float) -> Adapter | None:
+    def _settled(self, idle: float) -> Adapter | None:
         with suppress(IndexError):  # other threads borrow as well
-            since, adapter = self._idle.pop()
-            if time.monotonic() - since > idle:
+            since, adapter = self._idle.popleft()
+            age = time.monotonic() - since
+            if age < _SETTLED:
+                self._idle.appendleft((since, adapter))
+                return None
+            if age > idle:
                 adapter.close()
             return adapter
         return None

@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 from urllib.parse import urlencode
+from uuid import uuid4
 
 from requests import Request
 
@@ -202,7 +203,7 @@ class Impostor:
         if code is not None:
             raise FetchFailed(HOST, code, "a fault of the drill", permanent=code == "link_dead")
         content = picture(task.job_id, task.number, name)
-        path = into / "got.part"
+        path = into / f"cutwork-{uuid4().hex}.part"
         path.write_bytes(content)
         self.edges.edge("fetch: after")
         return Fetched(path, len(content), sha256(content).hexdigest(), "png", 1, 1)

@@ -45,6 +45,7 @@ from cutwork.reply import MAX_REPLY
 from cutwork.report import Report, Verdict
 from cutwork.settings import Settings
 
+SETTLED = 0.03  # s after which a kept connection is lent again
 KEY = "sk-Secret-0123456789"
 TOKEN = "Callback_token-" * 4
 CALLBACK = f"https://hooks.example/callbacks/{TOKEN}"
@@ -906,7 +907,9 @@ def test_what_follows_within_a_second_shares_a_connection(serve: Serve) -> None:
 
     for _ in range(3):
         assert isinstance(submit(provider), Accepted)
+        time.sleep(SETTLED)
         assert isinstance(query(provider), Report)
+        time.sleep(SETTLED)
     assert server.connections == 1
 
 
@@ -918,9 +921,11 @@ def test_a_submit_takes_no_connection_that_idled_for_long(
 
     for _ in range(3):
         assert isinstance(query(provider), Report)
+        time.sleep(SETTLED)
     assert server.connections == 1
     for _ in range(3):
         assert isinstance(submit(provider), Accepted)
+        time.sleep(SETTLED)
     assert server.connections == 4
 
 
@@ -951,8 +956,22 @@ def test_a_kept_connection_that_breaks_under_a_submit_leaves_it_uncertain(serve:
 
     server, provider = serve(answer_once)
     assert isinstance(submit(provider), Accepted)
+    time.sleep(SETTLED)
     assert isinstance(submit(provider), Uncertain)
     assert server.connections == 1
+
+
+def test_a_server_that_closes_without_a_word_loses_no_submit(serve: Serve) -> None:
+    def answer_once(connection: socket.socket) -> None:
+        receive(connection)
+        connection.sendall(response(200, {"status": 200, "data": {"task_id": "t-1"}}))
+
+    server, provider = serve(answer_once)
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(lambda _: submit(provider), range(100)))
+
+    assert {type(outcome) for outcome in outcomes} == {Accepted}
+    assert server.connections == 100
 
 
 def test_a_kept_connection_that_died_is_replaced(serve: Serve) -> None:
@@ -987,16 +1006,18 @@ def test_threads_share_one_client(serve: Serve) -> None:
 
 
 FORKED = """
-import os, sys
+import os, sys, time
 from cutwork.provider import Provider
 from cutwork.settings import Settings
 
 provider = Provider(Settings(api_url=sys.argv[1]))
 ask = lambda: os.write(1, b"state %d\\n" % provider.query("t-1", key="k" * 20).state)
 ask()
+time.sleep(0.03)  # so that the connection may be used again
 child = os.fork()
 ask()
 if child:
+    time.sleep(0.03)
     os.waitpid(child, 0)
     ask()
 """

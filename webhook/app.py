@@ -36,6 +36,7 @@ Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 _ANSWER_WITHIN = 5.0
+_OURS = [name for name in os.environ if name.startswith(PREFIX)]
 _OK, _NOT_FOUND, _GONE = "200 OK", "404 Not Found", "410 Gone"
 _NOT_ALLOWED, _UNAVAILABLE = "405 Method Not Allowed", "503 Service Unavailable"
 _METHODS = {"callback": ("GET", "POST"), "healthz": ("GET", "HEAD"), "readyz": ("GET", "HEAD")}
@@ -140,8 +141,8 @@ def _forget_secrets(environ: Environ, route: str) -> None:
     for name in ("RAW_URI", "REQUEST_URI"):
         if name in environ:
             environ[name] = shown
-    for name in [name for name in environ if name.startswith(PREFIX)]:
-        del environ[name]
+    for name in _OURS:
+        environ.pop(name, None)
 
 
 def _place(error: Exception) -> str:

@@ -89,5 +89,5 @@ def _folders(home: Path) -> dict[str, Any]:
         "data_folder_in": str(folders["messages"]),
         "data_folder_out": str(folders["messages"]),
         "control_folder": str(folders["control"]),
-        "polling_interval": 0.05,
+        "polling_interval": 0.03,
     }

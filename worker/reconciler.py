@@ -20,7 +20,7 @@ from cutwork.states import State
 Publish = Callable[[str, Sequence[UUID]], None]
 Released = dict[str, list[UUID]]
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.15
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.08
 # More jobs than this at once share messages, so that a backlog costs few of them.
 _MESSAGES = 16
 _LOOKS_OF_AN_EYE = 200

@@ -17,13 +17,15 @@ _NOTE = 30.0
 # So many looks in a row that found work make a busy reconciler: it is not to be called.
 _BUSY = 8
 _RECONNECT = 5.0
+# Who can be called need not look as often as who cannot.
+_LONGEST = 0.2
 
 
 class Sleep:
     """``rest(pause)`` returns when somebody calls, when ``pause`` seconds are over, or at a stop.
 
-    ``idle`` says whether the latest look found nothing. A stop during a wait for calls is seen when
-    the pause is over, which is a fraction of a second.
+    ``idle`` says whether the latest look found nothing; then a wait for calls is a fifth of a
+    second at least, and a stop is seen at its end.
     """
 
     def __init__(self, engine: Engine, stop: threading.Event, idle: Callable[[], bool]) -> None:
@@ -68,7 +70,7 @@ class Sleep:
             self._noted_until = until
             if new:
                 return True
-        for _ in self._ear.notifies(timeout=pause, stop_after=1):
+        for _ in self._ear.notifies(timeout=max(pause, _LONGEST), stop_after=1):
             pass
         return True
 

@@ -4,7 +4,7 @@ import logging
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import Any
 from uuid import UUID
 
@@ -44,13 +44,15 @@ def store(tools: Tools, job_id: UUID) -> None:
 
 def _bring_home(tools: Tools, ticket: Ticket, report: Report, name: str) -> dict[str, Any]:
     link = {"image": report.image, "mask": report.mask}[name]
-    with TemporaryDirectory(prefix="cutwork-") as folder:
-        got = fetch(link or "", settings=tools.settings, into=Path(folder))
+    got = fetch(link or "", settings=tools.settings, into=Path(gettempdir()))
+    try:
         if fault := _size_fault(got, report, cropped=ticket.request.crop):
             raise FetchFailed(shown(link or ""), "wrong_size", fault, permanent=False)
         # The fence is in the name, so that a slow worker cannot overwrite what the row describes.
         key = f"results/{ticket.job_id}/{name}-{ticket.fence}.{got.format}"
         uri = tools.storage.put(key, got.path)
+    finally:
+        got.path.unlink(missing_ok=True)
     return {
         "uri": uri,
         "size": got.size,
