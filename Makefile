@@ -20,7 +20,7 @@ ifneq ($(shell cat $(VENV)/made 2>/dev/null && $(BIN)/python -c '' 2>/dev/null &
 endif
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/all ## Cut the sample photographs end to end and show where the pictures are
 	@$(BIN)/cutwork demo

@@ -42,7 +42,7 @@ LARGEST = 200
 
 Call = Callable[[UUID], Any]
 
-_BY_HAND = (
+BY_HAND = (
     text(
         """
         UPDATE cutwork_attempt AS a
@@ -96,7 +96,7 @@ class ByHand:
                 [{"id": str(job_id), "report": DONE.to_json()} for job_id, _ in batch]
             )
             with self._engine.begin() as tx:
-                for statement in _BY_HAND:
+                for statement in BY_HAND:
                     if tx.execute(statement, {"rows": rows}).rowcount != len(batch):
                         raise SystemExit("the ceiling did not change what it should")
             for _, done in batch:

@@ -3,6 +3,8 @@
 import os
 from dataclasses import dataclass
 
+from redis import Redis
+from redis.exceptions import RedisError
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 
@@ -61,6 +63,19 @@ class Place:
         with admin.connect() as server:
             server.execute(text(f'DROP DATABASE IF EXISTS "{url.database}{suffix}" WITH (FORCE)'))
         admin.dispose()
+
+    def fresh_redis(self) -> str:
+        """The address of a Redis database that was emptied.
+
+        Raises:
+            Unavailable: no Redis answers.
+        """
+        try:
+            with Redis.from_url(self.redis) as server:
+                server.flushdb()
+        except RedisError as error:
+            raise Unavailable(f"no Redis: {type(error).__name__}") from error
+        return self.redis
 
     def fresh_engine(self, suffix: str = "", *, pool_size: int = 16) -> Engine:
         """The same, with our tables in it."""

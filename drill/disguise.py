@@ -12,7 +12,7 @@ from uuid import UUID
 
 from cutwork import database, intake, policy
 from cutwork.webhook import app as webhook
-from cutwork.worker import group, storing, submitting, tools
+from cutwork.worker import storing, submitting, tools
 
 from .stand_ins import HostClock
 
@@ -25,7 +25,7 @@ def disguised(
     faces: list[tuple[object, str, object]] = [
         (intake, "uuid7", new_id),
         (storing, "fetch", fetch),
-        *((module, "time", clock) for module in (database, group, submitting, tools, webhook)),
+        *((module, "time", clock) for module in (database, submitting, tools, webhook)),
         *((module, "random", chance) for module in (database, policy)),
     ]
     with ExitStack() as undo:

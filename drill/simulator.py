@@ -37,7 +37,7 @@ from .impostor import FAILURES, HOST, Impostor, Task, picture
 from .invariants import Invariants, Violation, explained
 from .mischief import Mischief
 from .schedule import Schedule
-from .stand_ins import CutEngine, HostClock, MemoryShelf, Turn, WatchedGroup, Wireless
+from .stand_ins import CutEngine, HostClock, MemoryShelf, WatchedGroup, Wireless
 from .virtual_time import START, VirtualTime
 
 # So many events, or virtual seconds after the faults, and something goes round in circles.
@@ -131,7 +131,7 @@ class Simulation:
         storage = Storage("memory://", self._shelf)
 
         def tools() -> Tools:
-            group = WatchedGroup(cut, Turn(self._schedule), self._took)
+            group = WatchedGroup(cut, self._schedule, self._took)
             return Tools(self._settings, cut, wireless, storage, group)
 
         self._broker = Broker(self._schedule, self._chance, tools)

@@ -34,26 +34,25 @@ class Edges(Protocol):
     def seconds(self) -> float: ...
 
 
-class Turn:
-    """A lock that is waited for at edges."""
+class Bell:
+    """An event that is waited for at edges."""
 
     def __init__(self, edges: Edges) -> None:
-        self._edges, self._taken = edges, False
+        self._edges, self._rung = edges, False
 
-    def __enter__(self) -> None:
-        while self._taken:
+    def wait(self) -> None:
+        while not self._rung:
             self._edges.edge("waits for its turn")
-        self._taken = True
 
-    def __exit__(self, *_: object) -> None:
-        self._taken = False
+    def set(self) -> None:
+        self._rung = True
 
 
 class WatchedGroup(Group):  # type: ignore[misc]  # the roles are read elsewhere
     """Says which tickets it gave, in the step that asked for them."""
 
-    def __init__(self, engine: Engine, turn: Turn, took: Callable[[Ticket], None]) -> None:
-        super().__init__(engine, turn)
+    def __init__(self, engine: Engine, edges: Edges, took: Callable[[Ticket], None]) -> None:
+        super().__init__(engine, lambda: Bell(edges))
         self._took = took
 
     def run(self, job_id: UUID, verb: Any, *args: Any, **kwargs: Any) -> Any:

@@ -4,7 +4,6 @@ A number that rises fails here. One that falls is written down, so that it does 
 """
 
 import sys
-import threading
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
-from types import TracebackType
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import Engine, event, text
 
 from cutwork import callbacks, jobs, ledger
 from cutwork.ledger import Heard, Ticket
@@ -31,6 +29,7 @@ from cutwork.worker.reconciler import Reconciler
 from cutwork.worker.submitting import orders
 from cutwork.worker.tools import Tools
 from tests.services.private import PrivateServer
+from tests.services.waiting import run_until
 from tests.world import KEY_ID, RESULT, SETTINGS, World, done
 
 BUSY = replace(SETTINGS, rate=10_000.0, max_in_flight=10_000, submit_lane=1000, store_lane=1000)
@@ -68,25 +67,21 @@ class Meter:
             event.remove(engine, "commit", committed)
 
 
-class Assembly:
-    """The turn of a group that nobody gets before all have wished."""
+class Assembly(Group):
+    """A group that commits when so many have wished."""
 
-    def __init__(self, parties: int) -> None:
-        self._all, self._turn = threading.Barrier(parties), threading.Lock()
+    def __init__(self, engine: Engine, parties: int) -> None:
+        super().__init__(engine)
+        self._parties = parties
 
-    def __enter__(self) -> None:
-        self._all.wait(30)
-        self._turn.acquire()
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: object, _where: TracebackType | None
-    ) -> None:
-        self._turn.release()
+    def _lead(self) -> None:
+        run_until(lambda: len(self._wishes) == self._parties, 30, "all wish")
+        super()._lead()
 
 
 def at_once(world: World, calls: Sequence[tuple[UUID, Callable[..., Any]]]) -> list[Any]:
     """What a worker's threads get that want these verbs at the same moment."""
-    group = Group(world.engine, Assembly(len(calls)))
+    group = Assembly(world.engine, len(calls))
     with ThreadPoolExecutor(len(calls)) as crowd:
         return list(crowd.map(lambda call: group.run(*call), calls))
 

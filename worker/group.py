@@ -1,19 +1,15 @@
 """Group commit: what the threads of a worker want to write at one moment becomes one transaction.
 
-There is no thread for it: whoever comes first commits, and those who come meanwhile are the next
-batch, which one of them commits for all. After a pause nobody waits; under load a process commits
-every hundredth of a second, since a larger batch costs hardly more than a small one.
+There is no thread for it and nobody waits for a timer: whoever comes first commits, and those who
+come meanwhile are the next batch, which the first of them commits for all.
 """
 
 import logging
-import math
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine
@@ -24,13 +20,22 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _LARGEST_BATCH = 100
-_APART = 0.01
+
+
+class Bell(Protocol):
+    """What a thread waits at; ``threading.Event`` is one."""
+
+    def wait(self) -> object: ...
+    def set(self) -> None: ...
 
 
 @dataclass
 class _Wish:
+    """``bell`` rings when it was granted or failed, or when it is first in line."""
+
     job_id: UUID
     verb: Callable[[Connection], Any]
+    bell: Bell
     tried: bool = False
     granted: bool = False
     result: Any = None
@@ -39,14 +44,14 @@ class _Wish:
 class Group:
     """``run(job_id, verb, …)`` is ``database.transact(engine, verb, …)`` for a share of its price.
 
-    ``turn`` is held by whoever commits.
+    ``bell`` makes what its threads wait at.
     """
 
-    def __init__(self, engine: Engine, turn: AbstractContextManager[Any] | None = None) -> None:
-        self._engine = engine
-        self._turn = threading.Lock() if turn is None else turn
+    def __init__(self, engine: Engine, bell: Callable[[], Bell] = threading.Event) -> None:
+        self._engine, self._bell = engine, bell
+        self._queue = threading.Lock()  # held to stand in line, never for a commit
         self._wishes: deque[_Wish] = deque()
-        self._began = -math.inf
+        self._led = False
 
     def run(
         self,
@@ -60,27 +65,39 @@ class Group:
         A batch that fails is nobody's: each of its verbs is run again alone, by who wished for it.
         So a verb must bear that its first commit was done and only the answer lost.
         """
-        mine = _Wish(job_id, lambda tx: verb(tx, *args, **kwargs))
-        self._wishes.append(mine)
-        with self._turn:
-            while not mine.tried:
-                self._keep_apart()
-                many = min(_LARGEST_BATCH, len(self._wishes))
-                self._grant([self._wishes.popleft() for _ in range(many)])
+        mine = _Wish(job_id, lambda tx: verb(tx, *args, **kwargs), self._bell())
+        with self._queue:
+            self._wishes.append(mine)
+            leads, self._led = not self._led, True
+        if not leads:
+            mine.bell.wait()
+        if not mine.tried:
+            self._lead()
         if not mine.granted:
             return database.transact(self._engine, verb, *args, **kwargs)
         result: T = mine.result
         return result
 
-    def _keep_apart(self) -> None:
-        early = self._began + _APART - time.monotonic()
-        if early > 0 and len(self._wishes) < _LARGEST_BATCH:
-            time.sleep(early)
-        self._began = time.monotonic()
+    def _lead(self) -> None:
+        """Grant the first batch in line, and let whoever is first after it lead the next.
+
+        Those of a batch just go: if each had to take a lock to leave, others with new wishes would
+        come between, and every commit would be of two or three.
+        """
+        batch = [self._wishes.popleft() for _ in range(min(_LARGEST_BATCH, len(self._wishes)))]
+        try:
+            self._grant(batch)
+        finally:
+            for wish in batch:
+                wish.tried = True
+                wish.bell.set()
+            with self._queue:
+                first = self._wishes[0] if self._wishes else None
+                self._led = first is not None
+            if first is not None:
+                first.bell.set()
 
     def _grant(self, wishes: Sequence[_Wish]) -> None:
-        for wish in wishes:
-            wish.tried = True
         try:
             with self._engine.begin() as tx:
                 results = _results(tx, wishes)
