@@ -1,6 +1,7 @@
-"""PgQueuer and procrastinate, as they take jobs: each on a kept connection, as they recommend."""
+"""PgQueuer, procrastinate and Oban, as they take jobs: on kept connections, as they recommend."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -8,6 +9,8 @@ from .measuring import Unavailable
 from .place import Place
 
 MANY = 1000
+# What is only asyncio does so many in one run of its loop: an app would not start one for each.
+_RUN = 20
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Peer:
 
 def peers(place: Place) -> Iterator[Peer]:
     """Those that are installed, each with a database of its own; a missing one says so."""
-    for name, begin in (("pgqueuer", _pgqueuer), ("procrastinate", _procrastinate)):
+    begins = {"pgqueuer": _pgqueuer, "procrastinate": _procrastinate, "oban": _oban}
+    for name, begin in begins.items():
         try:
             yield begin(place)
         except ModuleNotFoundError as error:
@@ -80,6 +84,42 @@ def _procrastinate(place: Place) -> Peer:
         return MANY
 
     return Peer("procrastinate", alone, many, app.close)
+
+
+def _oban(place: Place) -> Peer:
+    if sys.version_info < (3, 12):
+        return _missing("oban", "oban needs Python 3.12")
+    import uvloop
+    from oban import Oban, worker
+    from oban.schema import install
+
+    url = _plain(place.fresh_database("_enqueue_oban"))
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+    @worker(queue="submits")
+    class Submit:
+        async def process(self, _job: object) -> None: ...
+
+    async def open_pool() -> tuple[object, Oban]:
+        pool = await Oban.create_pool(url)
+        await install(pool)
+        return pool, Oban(pool=pool)
+
+    pool, oban = runner.run(open_pool())
+
+    async def alone() -> int:
+        for _ in range(_RUN):
+            await oban.enqueue(Submit.new({"image_url": _URL}))
+        return _RUN
+
+    async def many() -> int:
+        return len(await oban.enqueue_many(Submit.new({"image_url": _URL}) for _ in range(MANY)))
+
+    def close() -> None:
+        runner.run(pool.close())
+        runner.close()
+
+    return Peer("oban", lambda: runner.run(alone()), lambda: runner.run(many()), close)
 
 
 _URL = "https://pictures.example/1.jpg"

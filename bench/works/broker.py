@@ -20,6 +20,8 @@ from cutwork.worker.reconciler import _MESSAGES
 
 # What one look of a reconciler may release at most: the largest lane that settings allow.
 LARGEST = 10_000
+# A lane for as many threads as a worker may well have; the fewer are released, the less they share.
+MIDDLING = 200
 # No lane of ours: workers may be listening to those.
 _LANE = "bench"
 
@@ -28,20 +30,23 @@ def works(place: Place) -> Iterator[Work]:
     """The rates are jobs a second, on a connection that is open; RabbitMQ confirms each message."""
     jobs = LARGEST if place.quick else 10 * LARGEST
     for name, url in (("Redis", place.redis), ("RabbitMQ", place.rabbitmq)):
-        shared, alone = partial(published, url, jobs), partial(one_by_one, url, jobs // 10)
+        shared = partial(published, url, jobs, LARGEST)
+        less = partial(published, url, jobs // 2, MIDDLING)
+        alone = partial(one_by_one, url, jobs // 10)
         yield Work(
             f"broker: {name}, a full backlog",
             (
-                Way("our publisher, 16 messages", Role.OURS, shared),
+                Way(f"our publisher, {LARGEST:,} at a time", Role.OURS, shared),
+                Way(f"our publisher, {MIDDLING} at a time", Role.OURS, less),
                 Way("apply_async for each job", Role.HAND, alone),
             ),
             (Goal("rate", at_least=20_000),),
         )
 
 
-def published(url: str, jobs: int) -> Figures:
-    """Chunks as the reconciler makes them of all that one look released."""
-    size = ceil(LARGEST / _MESSAGES)
+def published(url: str, jobs: int, lane: int) -> Figures:
+    """Chunks as the reconciler makes them, when each look releases as many as the lane holds."""
+    size = ceil(lane / _MESSAGES)
 
     def publish(app: Celery, ids: list[UUID]) -> None:
         publisher = Publisher(app, publish_options(replace(SETTINGS, broker_url=url)))
