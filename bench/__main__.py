@@ -29,13 +29,13 @@ PEERS = ("dramatiq", "oban", "pgqueuer", "procrastinate")
 @click.command()
 @click.argument("names", nargs=-1, metavar="[WORK]…")
 @click.option("--full", is_flag=True, help="Also what takes minutes; more rounds.")
-@click.option("--rounds", type=click.IntRange(1), help="3 by default, 5 with --full.")
+@click.option("--rounds", type=click.IntRange(1), help="2 by default, 5 with --full.")
 def main(names: tuple[str, ...], full: bool, rounds: int | None) -> None:
     """Measure the works (all, or those named) against ceilings and peers in the same run."""
     if unknown := set(names) - set(MODULES):
         raise click.UsageError(f"no work {', '.join(unknown)}; there are {', '.join(MODULES)}")
     place, began = Place.here(quick=not full), time.monotonic()
-    rounds = rounds or (5 if full else 3)
+    rounds = rounds or (5 if full else 2)
     measured = []
     for work in _works(names or tuple(MODULES), place):
         seen = measure(work, rounds, lambda line: click.echo(line, err=True))

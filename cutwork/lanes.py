@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, ScalarSelect, and_, func, select
+from sqlalchemy import Connection, ScalarSelect, and_, func, select, union_all
 
 from cutwork.clock import now
 from cutwork.schema import in_state, job
@@ -81,9 +81,7 @@ def in_flight(tx: Connection) -> dict[str, int]:
     with_it = in_state(*AT_PROVIDER)
     there = and_(with_it, job.c.due_at.is_not(None))
     soon = and_(in_state(State.QUEUED), job.c.lease == MESSAGE, job.c.due_at > now())
-    counts: dict[str, int] = {}
-    for condition in (there, soon):
-        query = select(job.c.key_id, func.count()).where(condition).group_by(job.c.key_id)
-        for key_id, count in tx.execute(query):
-            counts[key_id] = counts.get(key_id, 0) + count
-    return counts
+    # Two walks of two indexes in one statement: with an OR there might be none.
+    found = union_all(*(select(job.c.key_id).where(one) for one in (there, soon))).subquery()
+    query = select(found.c.key_id, func.count().label("jobs")).group_by(found.c.key_id)
+    return {row.key_id: row.jobs for row in tx.execute(query)}

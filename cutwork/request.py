@@ -145,14 +145,23 @@ class Segmentation(Options):
 
     def to_json(self, picture: StoredPicture | None = None) -> dict[str, Any]:
         """``stored(picture)`` as a plain dict for a JSON column."""
-        return self.stored(picture).to_json()
+        if picture is not None or self.image_url is None:
+            return self.stored(picture).to_json()
+        row = {name: getattr(self, name) for name in _OPTIONS}
+        row["image_url"] = self.image_url
+        return row
 
     def digest(self, picture: pictures.Picture | StoredPicture | None = None) -> str:
         """64 hex digits that are equal when the same thing is asked of the same picture."""
         self._check_pair(picture)
-        row: dict[str, Any] = {name: getattr(self, name) for name in _DEFAULTS}
-        row["image_file"] = {"sha256": picture.sha256} if picture else None
-        return sha256(_canonical(_identity(row)).encode()).hexdigest()
+        asked = {
+            name: value
+            for name, default in _DEFAULTS.items()
+            if (value := getattr(self, name)) != default
+        }
+        if picture:
+            asked["image_file"] = picture.sha256
+        return sha256(_canonical(asked).encode()).hexdigest()
 
     def _check_pair(self, picture: object) -> None:
         if (picture is None) != (self.image_file is None):

@@ -129,12 +129,12 @@ def _stored(ticket: Ticket, tx: Any) -> bool:
 # Statements for the whole way of one job, and of a hundred that go together; SQLite's count
 # includes its BEGIN IMMEDIATE.
 STATEMENTS = {
-    ("sqlite", 1): 47,
-    ("sqlite", BACKLOG): 50,
-    ("postgresql", 1): 37,
-    ("postgresql", BACKLOG): 39,
-    ("mysql", 1): 38,
-    ("mysql", BACKLOG): 40,
+    ("sqlite", 1): 45,
+    ("sqlite", BACKLOG): 48,
+    ("postgresql", 1): 35,
+    ("postgresql", BACKLOG): 37,
+    ("mysql", 1): 36,
+    ("mysql", BACKLOG): 38,
 }
 TRANSACTIONS = 10
 # Bytes of PostgreSQL's log for each job, without the images of pages.

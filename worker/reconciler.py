@@ -4,7 +4,7 @@ New work, a retry, a lost message, a dead worker, a lost callback, a failed down
 alarm that rings, and is repaired by the same few lines. Several reconcilers may run.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil
 from uuid import UUID
@@ -21,8 +21,10 @@ Publish = Callable[[str, Sequence[UUID]], None]
 Released = dict[str, list[UUID]]
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.08
-# More jobs than this at once share messages, so that a backlog costs few of them.
+# More jobs than this at once share messages, so that a backlog costs few of them; and so do those
+# that follow each other in a wide lane, of which a message holds a fiftieth.
 _MESSAGES = 16
+_SHARES = 50
 _LOOKS_OF_AN_EYE = 200
 _LEARN_EVERY = timedelta(seconds=2)
 
@@ -60,7 +62,7 @@ class Reconciler:
         if due[State.WAITING]:
             database.transact(self._engine, ledger.adrift, self._settings)
         if due[State.WAITING] or due[State.QUEUED]:
-            requests, opens_in = database.transact(self._engine, self._release_requests)
+            requests, opens_in = database.transact(self._engine, self._release_requests, due)
             released |= requests
             self._learn()
         self._send(released)
@@ -97,7 +99,9 @@ class Reconciler:
         room = lane.room(settings.store_lane)
         return {"store": ledger.release_stores(tx, room, settings.permit_ttl, lane.lapsed > 0)}
 
-    def _release_requests(self, tx: Connection) -> tuple[Released, float]:
+    def _release_requests(
+        self, tx: Connection, due: Mapping[State, bool]
+    ) -> tuple[Released, float]:
         """Checks before submits, from one budget for each key; also when the next permit is."""
         settings = self._settings
         # The gates are locked first: what is counted after that, no other reconciler changes.
@@ -115,7 +119,7 @@ class Reconciler:
         for one in gates:
             rate, ttl = settings.rate * one.pace(settings), settings.permit_ttl
             permits = one.permits(rate)
-            room = min(permits, check_room)
+            room = min(permits, check_room) if due[State.WAITING] else 0
             checks = ledger.release_checks(tx, one.key_id, room, ttl, checking.lapsed > 0)
             slots = one.slots(settings) - flying.get(one.key_id, 0)
             room = min(permits - len(checks), submit_room, slots)
@@ -153,7 +157,7 @@ class Reconciler:
 
     def _send(self, released: Released) -> None:
         """What the broker does not take is due again at once, and so is all that follows it."""
-        messages = list(_messages(released))
+        messages = list(self._messages(released))
         for sent, (lane, job_ids) in enumerate(messages):
             try:
                 self._publish(lane, job_ids)
@@ -163,13 +167,15 @@ class Reconciler:
                 raise
             log.event("released", lane=lane, jobs=len(job_ids))
 
+    def _messages(self, released: Released) -> Iterator[tuple[str, list[UUID]]]:
+        settings = self._settings
+        widths = {"submit": settings.submit_lane, "check": settings.check_lane}
+        for lane, job_ids in released.items():
+            share = widths.get(lane, settings.store_lane) // _SHARES
+            size = max(ceil(len(job_ids) / _MESSAGES), share, 1)
+            for start in range(0, len(job_ids), size):
+                yield lane, job_ids[start : start + size]
+
     def _rest(self, busy: bool, opens_in: float) -> float:
         self._pause = _SHORTEST_PAUSE if busy else min(_LONGEST_PAUSE, self._pause * 2)
         return max(_SHORTEST_PAUSE, min(self._pause, opens_in))
-
-
-def _messages(released: Released) -> Iterator[tuple[str, list[UUID]]]:
-    for lane, job_ids in released.items():
-        size = ceil(len(job_ids) / _MESSAGES) or 1
-        for start in range(0, len(job_ids), size):
-            yield lane, job_ids[start : start + size]
