@@ -10,14 +10,14 @@ from .configuration import LANES, publish_options, queue_name
 from .publishing import Publisher
 from .reconciler import Reconciler
 from .sleep import Sleep
-from .tools import Tools
 
 
 def serve_jobs(pool: str = "threads", lanes: tuple[str, ...] = LANES, hostname: str = "") -> None:
     """Run a Celery worker in this process until it is told to stop."""
-    Tools.of(
-        current()
-    ).engine.dispose()  # a setting that cannot work is refused here, not job by job
+    # Here, because a reconciler needs no HTTP client and no pictures, and is smaller without.
+    from .tools import Tools
+
+    Tools.of(current()).engine.dispose()  # what cannot work is refused here, not job by job
     queues = ",".join(queue_name(lane) for lane in lanes)
     arguments: list[Any] = [
         "--quiet",
