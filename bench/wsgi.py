@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from cutwork import database
 
-from .callbacks import BY_HAND, DONE, ByHand
+from .batch import BY_HAND, DONE, ByHand
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]

@@ -3,9 +3,12 @@
 A part stands between ``<!-- generated: name -->`` and ``<!-- end -->``; a test says when it is old.
 """
 
+import json
 import re
 import runpy
+from html import escape
 from pathlib import Path
+from typing import Any
 
 from click.testing import CliRunner
 
@@ -14,6 +17,8 @@ from cutwork.sandbox.faults import CATALOGUE, Fault
 from cutwork.states import DONE, TRANSITIONS, State
 
 DOCS = Path(__file__).parent
+RESULTS = DOCS.parent / "bench" / "results" / "quick.json"
+CHART = DOCS / "images" / "performance.svg"
 _MUTATIONS = DOCS.parent / "tests" / "mutants" / "mutations.py"
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -57,6 +62,72 @@ def mutants() -> str:
     return "\n".join([head, *lines, ""])
 
 
+def performance() -> str:
+    """The figures of the latest round of benchmarks, a work after the other."""
+    kept = json.loads(RESULTS.read_text(encoding="utf-8"))
+    cores, rounds, packages = kept["cores"], kept["rounds"], kept["packages"]
+    versions = ", ".join(f"{name} {number}" for name, number in sorted(packages.items()))
+    lines = [
+        f"Commit `{kept['commit']}`, {cores} cores, Python {kept['python']}, medians of {rounds}"
+        f" rounds, {kept['seconds']} s in all. {versions}.\n"
+    ]
+    for work in kept["works"]:
+        lines += [f"\n**{work['work']}**\n", "| | | figures |", "|---|---|---|"]
+        for way in work["ways"]:
+            figures = ", ".join(_figure(*one) for one in way["figures"].items())
+            lines.append(f"| {way['role']} | {way['name']} | {figures or way['missing']} |")
+        lines += ["", *(_goal(goal) for goal in work["goals"])]
+    return "\n".join([*lines, ""])
+
+
+def _figure(name: str, value: float) -> str:
+    shown = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{shown}/s" if name == "rate" else f"{name.replace('_', ' ')} {shown}"
+
+
+def _goal(goal: dict[str, Any]) -> str:
+    low = goal["at_least"] is not None
+    wanted = f"at least {goal['at_least']:g}" if low else f"at most {goal['at_most']:g}"
+    of = f" of {goal['against']}" if goal["against"] else ""
+    if goal["value"] is None:
+        return f"* {goal['figure'].replace('_', ' ')}: not measured (goal: {wanted}{of})"
+    met = "met" if goal["met"] else "not met"
+    return f"* {goal['figure'].replace('_', ' ')} {goal['value']:.3g}{of}, goal {wanted}: {met}"
+
+
+def chart() -> str:
+    """The rates of each work as bars, as shares of the fastest way's; an SVG picture."""
+    kept = json.loads(RESULTS.read_text(encoding="utf-8"))
+    rows: list[str] = []
+    top = 10
+    for work in kept["works"]:
+        ways = [way for way in work["ways"] if "rate" in way["figures"]]
+        if len(ways) < 2:
+            continue
+        best = max(way["figures"]["rate"] for way in ways)
+        top += 26
+        rows.append(f'<text x="10" y="{top}" class="work">{escape(work["work"])}</text>')
+        for way in ways:
+            rate = way["figures"]["rate"]
+            top += 20
+            length = max(2, round(430 * rate / best))
+            rows += [
+                f'<text x="280" y="{top}" text-anchor="end">{escape(way["name"])}</text>',
+                f'<rect x="290" y="{top - 12}" width="{length}" height="15"'
+                f' class="{way["role"].replace("-", "")}"/>',
+                f'<text x="{300 + length}" y="{top}">{rate:,.0f}/s</text>',
+            ]
+    style = (
+        "text{font:12px sans-serif;fill:#333}.work{font-weight:bold}.ours{fill:#0a7d5a}"
+        ".ceiling{fill:#999}.handmade{fill:#c77}.peer{fill:#69c}rect.bg{fill:#fff}"
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="820" height="{top + 20}" role="img"'
+        f' aria-label="rates of each work, ours beside ceilings and peers"><style>{style}</style>'
+        f'<rect class="bg" width="820" height="{top + 20}"/>' + "\n".join(rows) + "</svg>\n"
+    )
+
+
 def page_of_settings() -> str:
     """All of ``settings.md``."""
     done = CliRunner().invoke(settings, ["--markdown"], catch_exceptions=False)
@@ -65,7 +136,7 @@ def page_of_settings() -> str:
 
 def filled(page: str) -> str:
     """The page with its generated parts as they should be."""
-    parts = {"states": states, "faults": faults, "mutants": mutants}
+    parts = {"states": states, "faults": faults, "mutants": mutants, "performance": performance}
     return _PART.sub(lambda part: f"{part[1]}{parts[part[2]]()}{part[3]}", page)
 
 
@@ -80,9 +151,10 @@ def _times(fault: Fault) -> str:
 
 def main() -> None:
     (DOCS / "settings.md").write_text(page_of_settings(), encoding="utf-8")
-    for name in ("architecture.md", "reliability.md", "sandbox.md"):
+    for name in ("architecture.md", "performance.md", "reliability.md", "sandbox.md"):
         page = DOCS / name
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    CHART.write_text(chart(), encoding="utf-8")
 
 
 if __name__ == "__main__":

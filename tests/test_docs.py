@@ -202,7 +202,9 @@ def test_every_setting_exists(page: Path) -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.__dataclass_fields__}
     known |= {f"{name}_FILE" for name in known}
     named = {name.rstrip("_") for name in re.findall(rf"{PREFIX}[A-Z_]+", text(page))}
-    ours = {name for name in named if not name.startswith(f"{PREFIX}TEST")} - {"CUTWORK_X"}
+    ours = {name for name in named if not name.startswith((f"{PREFIX}BENCH", f"{PREFIX}TEST"))} - {
+        "CUTWORK_X"
+    }
 
     assert ours <= known | {"CUTWORK_X_FILE"}
 
@@ -226,12 +228,18 @@ def test_the_settings_are_those_of_the_table() -> None:
     assert text(DOCS / "settings.md") == GENERATE["page_of_settings"]()
 
 
-@pytest.mark.parametrize("name", ["architecture.md", "reliability.md", "sandbox.md"])
+@pytest.mark.parametrize(
+    "name", ["architecture.md", "performance.md", "reliability.md", "sandbox.md"]
+)
 def test_the_generated_parts_are_up_to_date(name: str) -> None:
     page = text(DOCS / name)
 
     assert "<!-- generated: " in page
     assert page == GENERATE["filled"](page), "run docs/generate.py"
+
+
+def test_the_chart_is_drawn_from_the_latest_round() -> None:
+    assert text(DOCS / "images" / "performance.svg") == GENERATE["chart"](), "run docs/generate.py"
 
 
 def test_the_diagram_has_every_arrow_and_no_other() -> None:

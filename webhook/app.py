@@ -36,7 +36,6 @@ Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 _ANSWER_WITHIN = 5.0
-_OURS = [name for name in os.environ if name.startswith(PREFIX)]
 _OK, _NOT_FOUND, _GONE = "200 OK", "404 Not Found", "410 Gone"
 _NOT_ALLOWED, _UNAVAILABLE = "405 Method Not Allowed", "503 Service Unavailable"
 _METHODS = {"callback": ("GET", "POST"), "healthz": ("GET", "HEAD"), "readyz": ("GET", "HEAD")}
@@ -53,6 +52,7 @@ class Webhook:
         self._engine = database.engine(settings.database, pool_size=3, patient=False)
         self._inbox, self._is_ready = Inbox(self._engine, settings), Readiness(self._engine)
         self._forgeries = Forgeries(self._engine)
+        self._ours = _our_variables()
 
     def close(self) -> None:
         """For whoever embeds it, after the last request: tell what is left, and disconnect."""
@@ -65,7 +65,7 @@ class Webhook:
         path, query = environ.get("PATH_INFO", ""), environ.get("QUERY_STRING", "")
         _front, found, token = path.rpartition(callbacks.PATH)
         route = "callback" if found else path[1:] if path in ("/healthz", "/readyz") else "none"
-        _forget_secrets(environ, route)
+        _forget_secrets(environ, route, self._ours)
         try:
             status = self._status(environ, route, token, query)
         except Exception as error:  # noqa: BLE001 - see above: whatever it is, it ends here
@@ -130,7 +130,11 @@ def ensure_secrets(settings: Settings) -> None:
         )
 
 
-def _forget_secrets(environ: Environ, route: str) -> None:
+def _our_variables() -> list[str]:
+    return [name for name in os.environ if name.startswith(PREFIX)]
+
+
+def _forget_secrets(environ: Environ, route: str, ours: Iterable[str]) -> None:
     """Whatever wraps or follows us (access logs, tracing, error reports) must not find them.
 
     A path is secret as a whole: it may be a callback's that somebody misspelt. So is a query, which
@@ -141,7 +145,7 @@ def _forget_secrets(environ: Environ, route: str) -> None:
     for name in ("RAW_URI", "REQUEST_URI"):
         if name in environ:
             environ[name] = shown
-    for name in _OURS:
+    for name in ours:
         environ.pop(name, None)
 
 
@@ -185,7 +189,7 @@ class _Lazily:
                         log.configure(current())
                         self._made[process] = Webhook(current())
                     except CutworkError as error:
-                        _forget_secrets(environ, "none")
+                        _forget_secrets(environ, "none", _our_variables())
                         log.event(f"no webhook: {error}", level=logging.ERROR)
                         return _answer(environ, start_response, _UNAVAILABLE, "none")
         return self._made[process](environ, start_response)

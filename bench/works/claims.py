@@ -8,15 +8,14 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 
 from bench import filling
+from bench.batch import BY_HAND, DONE
 from bench.filling import KEY, SETTINGS
 from bench.measuring import Figures, Goal, Role, Way, Work
 from bench.place import Place
 from cutwork import database, ledger
-from cutwork.report import Report, Verdict
 
 RELEASED, COMPLETED = 100, 50
 _PERMIT = 30.0
-_DONE = Report(Verdict.DONE, state=1, task_id="task", image="http://a.b/c.png?d", seconds=2.0)
 _CLAIM = text(
     """
     UPDATE cutwork_job
@@ -31,29 +30,6 @@ _CLAIM = text(
     RETURNING id
     """
 )
-_COMPLETE = (
-    text(
-        """
-        UPDATE cutwork_attempt AS a
-           SET state = 'succeeded', report = r.report, seconds = 2.0, provider_state = 1,
-               callbacks = a.callbacks + 1, decided_by = 'callback',
-               heard_at = statement_timestamp(), finished_at = statement_timestamp()
-          FROM jsonb_to_recordset(:rows) AS r (id uuid, report jsonb)
-         WHERE a.job_id = r.id AND a.number = 1 AND a.state = 'accepted'
-        """
-    ),
-    text(
-        """
-        UPDATE cutwork_job AS j
-           SET state = 'storing', lease = NULL, due_at = statement_timestamp(), tries = 0,
-               result_attempt = 1, result_expires_at = statement_timestamp() + interval '1 hour',
-               decided_by = 'callback', finished_at = NULL
-          FROM jsonb_to_recordset(:rows) AS r (id uuid)
-         WHERE j.id = r.id AND j.state = 'waiting' AND j.fence = 1
-        """
-    ),
-)
-
 Verb = Callable[[Engine, Sequence[UUID]], None]
 
 
@@ -125,13 +101,13 @@ def heard(engine: Engine, ids: Sequence[UUID]) -> None:
     """As the webhook's inbox stores the callbacks that came together."""
     with engine.begin() as tx, ledger.together(tx, ids):
         for one in ids:
-            if ledger.hear(tx, one, 1, _DONE, SETTINGS) is not ledger.Heard.MOVED:
+            if ledger.hear(tx, one, 1, DONE, SETTINGS) is not ledger.Heard.MOVED:
                 raise RuntimeError("a callback did not complete its job")
 
 
 def by_hand(engine: Engine, ids: Sequence[UUID]) -> None:
-    rows = json.dumps([{"id": str(one), "report": _DONE.to_json()} for one in ids])
+    rows = json.dumps([{"id": str(one), "report": DONE.to_json()} for one in ids])
     with engine.begin() as tx:
-        for statement in _COMPLETE:
+        for statement in BY_HAND:
             if tx.execute(statement, {"rows": rows}).rowcount != len(ids):
                 raise RuntimeError("the ceiling did not change what it should")
