@@ -53,7 +53,7 @@ _DRIVERS = {
 _EXTRAS = {"sqlite": "", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 _BUSY_SECONDS = 30
 # A connection that was used a moment ago is not asked whether it lives.
-_SURELY_ALIVE = 1.0
+_SURELY_ALIVE = 0.1
 
 # PostgreSQL: deadlock, serialization failure, lock time-out. MariaDB and MySQL: deadlock, lock
 # time-out, changed since last read. In each the database has rolled the transaction back.

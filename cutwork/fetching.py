@@ -126,7 +126,7 @@ def _receive(url: str, settings: Settings, sink: _Sink) -> _Fault | None:
     guard, seconds = Guard(settings.result_networks), settings.result_timeout
     trust = wire.trust() if parts.scheme == "https" else None
     with (
-        _kept(trust).borrow(_SURELY_ALIVE) as adapter,
+        _kept(trust, settings.result_networks).borrow(_SURELY_ALIVE) as adapter,
         wire.exchange(seconds, query=parts.query, admit=guard.admit) as exchange,
     ):
         try:
@@ -142,8 +142,8 @@ def _receive(url: str, settings: Settings, sink: _Sink) -> _Fault | None:
 
 
 @cache
-def _kept(trust: ssl.SSLContext | None) -> wire.Kept:
-    """A connection that was kept leads where its addresses were admitted when it was made."""
+def _kept(trust: ssl.SSLContext | None, _admitted: tuple[str, ...]) -> wire.Kept:
+    """Connections that were kept lead where addresses were admitted when they were made."""
     return wire.Kept(trust)
 
 
