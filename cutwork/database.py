@@ -107,19 +107,7 @@ def engine(url: str, *, pool_size: int = 5, patient: bool = True) -> Engine:
     else:
         options["connect_args"] = {"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60}
     made = _create(parsed, **options)
-    bounds = [_IDLE_PATIENCE.get(parsed.get_backend_name())]
-    if not patient:
-        bounds.append(_LOCK_PATIENCE.get(parsed.get_backend_name()))
-
-    @hooks.listens_for(made, "connect")
-    def bound_waiting(connection: Any, _record: Any) -> None:
-        for bound in filter(None, bounds):
-            # MySQL has no such variable, and a server that goes away is met at the next statement.
-            with suppress(Exception):
-                with connection.cursor() as cursor:
-                    cursor.execute(bound)
-                connection.commit()
-
+    _bound_waiting(made, patient)
     _ping_the_idle(made)
 
     @hooks.listens_for(made, "handle_error")
@@ -129,6 +117,21 @@ def engine(url: str, *, pool_size: int = 5, patient: bool = True) -> Engine:
             context.is_disconnect = True
 
     return made
+
+
+def _bound_waiting(made: Engine, patient: bool) -> None:
+    """What each new connection is told about waiting, for others and by others."""
+    kind = made.url.get_backend_name()
+    bounds = [_IDLE_PATIENCE.get(kind), None if patient else _LOCK_PATIENCE.get(kind)]
+
+    @hooks.listens_for(made, "connect")
+    def tell(connection: Any, _record: Any) -> None:
+        for bound in filter(None, bounds):
+            # MySQL has no such variable, and a server that goes away is met at the next statement.
+            with suppress(Exception):
+                with connection.cursor() as cursor:
+                    cursor.execute(bound)
+                connection.commit()
 
 
 def _ping_the_idle(made: Engine) -> None:
