@@ -30,8 +30,6 @@ from cutwork.settings import Settings
 from cutwork.sources import shown, url_fault
 
 PIECE = 1 << 16
-# Seconds for which a server may be trusted to keep an idle connection.
-_SURELY_ALIVE = 1.0
 _HEADERS = {"User-Agent": "cutwork", "Accept": "image/*", "Accept-Encoding": "identity"}
 DEAD = (403, 404, 410)
 # With these codes the same link cannot help any more; with the others it may, until it dies.
@@ -126,7 +124,7 @@ def _receive(url: str, settings: Settings, sink: _Sink) -> _Fault | None:
     guard, seconds = Guard(settings.result_networks), settings.result_timeout
     trust = wire.trust() if parts.scheme == "https" else None
     with (
-        _kept(trust, settings.result_networks).borrow(_SURELY_ALIVE) as adapter,
+        _kept(trust, settings.result_networks).borrow(wire.SURELY_ALIVE) as adapter,
         wire.exchange(seconds, query=parts.query, admit=guard.admit) as exchange,
     ):
         try:

@@ -113,6 +113,9 @@ class Intake:
         left = [entry for entry in fresh.values() if entry.id not in written]
         theirs = self._look_up((entry.key for entry in left if entry.key), again=True)
         try:
+            # What was purged between the INSERT that met it and our look makes room for ours.
+            gone = [entry for entry in left if entry.key not in theirs]
+            theirs |= {entry.key: entry for entry in self._write(gone) if entry.key}
             entries = [
                 self._agreed(theirs[entry.key], entry) if entry.key in theirs else entry
                 for entry in entries
@@ -122,10 +125,7 @@ class Intake:
             raise
         for job_id in written:  # from here on the picture belongs to its row
             self._stored.pop(job_id, None)
-        # A job that was purged between the INSERT that met it and our look makes room for ours.
-        if gone := [entry for entry in left if entry.key not in theirs]:
-            self._write(gone)
-        self._forget([entry.id for entry in left if entry.key in theirs])
+        self._forget([entry.id for entry in left])
         return entries
 
     def _agreed(self, existing: Entry, asked: Entry) -> Entry:

@@ -35,9 +35,6 @@ _KEY_WORDS = frozenset(
     | {"insufficientuserquota", "insufficientbalance", "insufficientcredits", "unauthorized"}
 )
 _RATE_WORDS = ("ratelimit", "toomanyrequests", "throttl")
-# A kept connection may be dead by now, and its death would look like "maybe sent". Servers keep an
-# idle one for seconds at least, so one that idled for less carries a POST as surely as a new one.
-_SURELY_ALIVE = 1.0
 _UNSENDABLE = "the API key has characters that no header can carry: check CUTWORK_API_TOKENS"
 
 
@@ -145,7 +142,7 @@ class Provider:
             return KeyRefused(_UNSENDABLE, None)
         settings, hide = self._settings, form.secrets(key, callback_url)
         request = form.request(settings, "POST", settings.submit_path, key, files=parts)
-        sent = self._exchange(request, settings.submit_timeout, hide, idle=_SURELY_ALIVE)
+        sent = self._exchange(request, settings.submit_timeout, hide, idle=wire.SURELY_ALIVE)
         return sent if isinstance(sent, NotSent) else _submitted(sent, tuple(wanted), hide)
 
     def query(self, task_id: str, *, key: str, wanted: Iterable[str] = ()) -> Answer:

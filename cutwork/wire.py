@@ -25,6 +25,9 @@ from urllib3.util import Retry
 
 # So many seconds after a reply, the end of its connection would have come too.
 _SETTLED = 0.02
+# Servers keep an idle connection for seconds at least: one that idled for less carries a request as
+# surely as a new one. The death of an older one would look like "maybe sent".
+SURELY_ALIVE = 1.0
 
 Admit = Callable[[str, Sequence[str]], None]
 

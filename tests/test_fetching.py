@@ -356,6 +356,24 @@ def test_a_server_that_sends_slowly_runs_out_of_time(
     assert time.monotonic() - began < 3
 
 
+def test_downloads_that_follow_each_other_share_a_connection(
+    start: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer_twice(connection: socket.socket) -> None:
+        for _ in range(2):
+            sized(PNG)(connection)
+            connection.recv(65536)
+
+    monkeypatch.setattr(wire, "_SETTLED", 0.0)  # it may be lent again at once
+    server = start(answer_twice)
+    fetching._kept(None, sandbox(server.port).result_networks).close()
+    for _ in range(2):
+        fetch(link(server.port), settings=sandbox(server.port), into=tmp_path)
+
+    assert len(server.requests) == 1  # one for each connection: the second is the answer's to read
+    fetching._kept(None, sandbox(server.port).result_networks).close()
+
+
 def test_no_thread_or_socket_is_left_behind(start: Callable[..., Server], tmp_path: Path) -> None:
     def open_files() -> list[Path]:
         return list(Path("/proc/self/fd").iterdir())

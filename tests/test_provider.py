@@ -45,7 +45,6 @@ from cutwork.reply import MAX_REPLY
 from cutwork.report import Report, Verdict
 from cutwork.settings import Settings
 
-SETTLED = 0.03  # s after which a kept connection is lent again
 KEY = "sk-Secret-0123456789"
 TOKEN = "Callback_token-" * 4
 CALLBACK = f"https://hooks.example/callbacks/{TOKEN}"
@@ -902,33 +901,38 @@ def test_a_post_is_never_sent_again_because_of_a_status(serve: Serve, status: in
 # Connections
 
 
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection may be lent again at once."""
+    monkeypatch.setattr("cutwork.wire._SETTLED", 0.0)
+
+
+@pytest.mark.usefixtures("settled")
 def test_what_follows_within_a_second_shares_a_connection(serve: Serve) -> None:
     server, provider = serve(response(200, {"status": 200, "data": {"task_id": "t-1"}}))
 
     for _ in range(3):
         assert isinstance(submit(provider), Accepted)
-        time.sleep(SETTLED)
         assert isinstance(query(provider), Report)
-        time.sleep(SETTLED)
     assert server.connections == 1
 
 
+@pytest.mark.usefixtures("settled")
 def test_a_submit_takes_no_connection_that_idled_for_long(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cutwork.provider._SURELY_ALIVE", 0.0)
+    monkeypatch.setattr("cutwork.wire.SURELY_ALIVE", 0.0)
     server, provider = serve(response(200, {"status": 200, "data": {"task_id": "t-1"}}))
 
     for _ in range(3):
         assert isinstance(query(provider), Report)
-        time.sleep(SETTLED)
     assert server.connections == 1
     for _ in range(3):
         assert isinstance(submit(provider), Accepted)
-        time.sleep(SETTLED)
     assert server.connections == 4
 
 
+@pytest.mark.usefixtures("settled")
 def test_a_submit_on_a_connection_that_was_closed_meanwhile_is_sent_on_another(
     serve: Serve,
 ) -> None:
@@ -948,6 +952,7 @@ def test_a_submit_on_a_connection_that_was_closed_meanwhile_is_sent_on_another(
     assert server.connections == 3
 
 
+@pytest.mark.usefixtures("settled")
 def test_a_kept_connection_that_breaks_under_a_submit_leaves_it_uncertain(serve: Serve) -> None:
     def answer_once(connection: socket.socket) -> None:
         receive(connection)
@@ -956,9 +961,19 @@ def test_a_kept_connection_that_breaks_under_a_submit_leaves_it_uncertain(serve:
 
     server, provider = serve(answer_once)
     assert isinstance(submit(provider), Accepted)
-    time.sleep(SETTLED)
     assert isinstance(submit(provider), Uncertain)
     assert server.connections == 1
+
+
+def test_a_connection_is_not_lent_right_after_a_reply(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cutwork.wire._SETTLED", 60.0)
+    server, provider = serve(response(200, {"status": 200, "data": {"task_id": "t-1"}}))
+
+    for _ in range(3):
+        assert isinstance(submit(provider), Accepted)
+    assert server.connections == 3
 
 
 def test_a_server_that_closes_without_a_word_loses_no_submit(serve: Serve) -> None:
@@ -1006,18 +1021,18 @@ def test_threads_share_one_client(serve: Serve) -> None:
 
 
 FORKED = """
-import os, sys, time
+import os, sys
+from cutwork import wire
 from cutwork.provider import Provider
 from cutwork.settings import Settings
 
 provider = Provider(Settings(api_url=sys.argv[1]))
 ask = lambda: os.write(1, b"state %d\\n" % provider.query("t-1", key="k" * 20).state)
 ask()
-time.sleep(0.03)  # so that the connection may be used again
+wire._SETTLED = 0.0  # the connection may be lent again at once
 child = os.fork()
 ask()
 if child:
-    time.sleep(0.03)
     os.waitpid(child, 0)
     ask()
 """
