@@ -17,7 +17,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, event, text
 
-from cutwork import callbacks, jobs, ledger
+from cutwork import callbacks, gate, jobs, ledger
 from cutwork.ledger import Heard, Ticket
 from cutwork.provider import Accepted
 from cutwork.request import Segmentation
@@ -34,6 +34,12 @@ from tests.world import KEY_ID, RESULT, SETTINGS, World, done
 
 BUSY = replace(SETTINGS, rate=10_000.0, max_in_flight=10_000, submit_lane=1000, store_lane=1000)
 BACKLOG = 100
+
+
+@pytest.fixture(autouse=True)
+def no_late_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that is later than 0.3 s takes a permit, two statements: a slow machine's count."""
+    monkeypatch.setattr(gate, "fresh_for", lambda _rate: 600.0)
 
 
 @pytest.fixture
