@@ -7,7 +7,7 @@ noticed before use.
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -181,15 +181,15 @@ def transact(
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def among(tx: Connection, column: Column[T], values: Sequence[T]) -> ColumnElement[bool]:
-    """Whether the column has one of many values.
+def among(dialect: str, column: Column[Any]) -> ColumnElement[bool]:
+    """Whether the column has one of the values of the parameter ``those``, a list.
 
-    An IN has a parameter for each, so it is another statement for each number of them, and a plan
-    that was made for all values compares row by row and value by value.
+    On PostgreSQL not an IN: that has a parameter for each, so it is another statement for each
+    number of them, and a plan that was made for all values compares row by row, value by value.
     """
-    if tx.dialect.name == "postgresql":
-        return column == any_(bindparam(None, values, type_=ARRAY(column.type)))
-    return column.in_(values)
+    if dialect == "postgresql":
+        return column == any_(bindparam("those", type_=ARRAY(column.type)))
+    return column.in_(bindparam("those", expanding=True))
 
 
 def is_contention(error: DBAPIError) -> bool:

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from cutwork import schema
@@ -34,6 +34,22 @@ _REFUSED_PAUSE, _REFUSED_LONGEST = 60.0, 3600.0
 # While the rate grows back, so many failures are enough.
 _FAILURES_IN_RAMP = 2
 _LEAST_SHARE_OF_RATE = 0.1
+# Built once: building a statement costs more than sending it.
+_MINE = schema.gate.c.key_id == bindparam("key")
+_ALL = select(schema.gate, now().label("at"))
+_ONE = _ALL.where(_MINE)
+_ONE_LOCKED = _ONE.with_for_update()
+_FREE = (
+    _ALL.where(schema.gate.c.key_id.in_(bindparam("keys", expanding=True)))
+    .order_by(schema.gate.c.key_id)
+    .with_for_update(skip_locked=True)
+)
+_SPEND = (
+    update(schema.gate)
+    .where(_MINE)
+    .values(free_at=bindparam("until", type_=schema.gate.c.free_at.type))
+)
+
 _CLEAN: dict[str, Any] = {
     "trips": 0,
     "probe": None,
@@ -157,30 +173,24 @@ def ensure(tx: Connection, key_ids: Iterable[str]) -> None:
 
 def lock(tx: Connection, key_ids: Iterable[str]) -> list[Gate]:
     """The keys' gates, locked; those that another reconciler has locked are left to it."""
-    rows = tx.execute(
-        _select()
-        .where(schema.gate.c.key_id.in_(sorted(key_ids)))
-        .order_by(schema.gate.c.key_id)
-        .with_for_update(skip_locked=True)
-    )
-    return [_gate(row) for row in rows]
+    return [_gate(row) for row in tx.execute(_FREE, {"keys": sorted(key_ids)})]
 
 
 def of(tx: Connection, key_id: str) -> Gate | None:
     """One key's gate, to look at: it may have closed since a job was released."""
-    row = tx.execute(_select().where(schema.gate.c.key_id == key_id)).one_or_none()
+    row = tx.execute(_ONE, {"key": key_id}).one_or_none()
     return None if row is None else _gate(row)
 
 
 def read(tx: Connection) -> list[Gate]:
     """Every gate, to look at."""
-    return [_gate(row) for row in tx.execute(_select().order_by(schema.gate.c.key_id))]
+    return [_gate(row) for row in tx.execute(_ALL.order_by(schema.gate.c.key_id))]
 
 
 def spend(tx: Connection, gate: Gate, permits: int, rate: float) -> None:
     """Note that so many permits of a locked gate were used."""
     begin = max(gate.free_at, gate.at)
-    _update(tx, gate.key_id, free_at=begin + timedelta(seconds=permits / rate))
+    tx.execute(_SPEND, {"key": gate.key_id, "until": begin + timedelta(seconds=permits / rate)})
 
 
 class LatePermits:
@@ -321,14 +331,8 @@ def _trip(tx: Connection, row: Row[Any], seconds: float, kind: Kind, reason: str
     record(tx, kind, f"{reason}; the next try is in {seconds:.0f} s"[-500:], key_id=row.key_id)
 
 
-def _select() -> Select[Any]:
-    return select(schema.gate, now().label("at"))
-
-
 def _locked_row(tx: Connection, key_id: str) -> Row[Any] | None:
-    return tx.execute(
-        _select().where(schema.gate.c.key_id == key_id).with_for_update()
-    ).one_or_none()
+    return tx.execute(_ONE_LOCKED, {"key": key_id}).one_or_none()
 
 
 def _locked(tx: Connection, key_id: str) -> Gate | None:

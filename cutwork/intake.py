@@ -7,11 +7,11 @@ need the memory of one.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, Select, and_, bindparam, select
 from uuid_utils.compat import uuid7
 
 from cutwork import database, ledger
@@ -82,11 +82,9 @@ class Intake:
         wanted = set(keys)
         if not wanted:
             return {}
-        keyed = database.among(self.tx, job.c.idempotency_key, sorted(wanted))
-        same = and_(job.c.owner == self.common["owner"], keyed)
-        columns = select(job.c.id, job.c.idempotency_key, job.c.request, job.c.request_digest)
-        query = columns.where(same)
-        rows = self.tx.execute(beyond_snapshot(self.tx, query) if again else query)
+        query = _keyed(self.tx.dialect.name)
+        given = {"owner": self.common["owner"], "those": sorted(wanted)}
+        rows = self.tx.execute(beyond_snapshot(self.tx, query) if again else query, given)
         return {row[1]: Entry(row[0], row[1], row[2], row[3], new=False) for row in rows}
 
     def _enter(self, segmentation: Segmentation, key: str | None, existing: Entry | None) -> Entry:
@@ -143,6 +141,13 @@ class Intake:
             if uri := self._stored.pop(job_id, None):
                 with suppress(StorageError):  # an orphaned picture is no reason to hide the error
                     self._storage.delete(uri)
+
+
+@cache  # building it costs more than sending it
+def _keyed(dialect: str) -> Select[Any]:
+    mine = and_(job.c.owner == bindparam("owner"), database.among(dialect, job.c.idempotency_key))
+    columns = select(job.c.id, job.c.idempotency_key, job.c.request, job.c.request_digest)
+    return columns.where(mine)
 
 
 def _row(entry: Entry) -> dict[str, Any]:

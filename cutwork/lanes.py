@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, ScalarSelect, and_, func, select, union_all
+from sqlalchemy import Connection, ScalarSelect, Select, and_, func, select, union_all
 
 from cutwork.clock import now
 from cutwork.schema import in_state, job
@@ -44,9 +44,25 @@ def _first_alarm(state: State) -> ScalarSelect[Any]:
     return alarms.order_by(job.c.due_at).limit(1).scalar_subquery()
 
 
+def _flying() -> Select[Any]:
+    # Each of these has an alarm; saying so lets the index of unfinished jobs be used.
+    there = and_(in_state(*AT_PROVIDER), job.c.due_at.is_not(None))
+    soon = and_(in_state(State.QUEUED), job.c.lease == MESSAGE, job.c.due_at > now())
+    # Two walks of two indexes in one statement: with an OR there might be none.
+    found = union_all(*(select(job.c.key_id).where(one) for one in (there, soon))).subquery()
+    return select(found.c.key_id, func.count().label("jobs")).group_by(found.c.key_id)
+
+
+# Built once: a reconciler does little else, and building one costs three times as much as asking.
+_FLYING = _flying()
+_LAPSED = (job.c.due_at <= now()).label("lapsed")
+_HELD = (
+    select(job.c.state, job.c.lease, _LAPSED, func.count())
+    .where(job.c.lease.is_not(None), in_state(*ALARMED))
+    .group_by(job.c.state, job.c.lease, _LAPSED)
+)
 _STATES = sorted(ALARMED)
-# Built once: an idle reconciler does nothing else, and building it costs three times as much as
-# asking. Not EXISTS (… due_at <= now()): PostgreSQL may look for "any" among the finished jobs.
+# Not EXISTS (… due_at <= now()): PostgreSQL may look for "any" among the finished jobs.
 _RINGING = select(*((_first_alarm(state) <= now()).label(state.value) for state in _STATES))
 
 
@@ -57,14 +73,7 @@ def due(tx: Connection) -> dict[State, bool]:
 
 def busy(tx: Connection) -> dict[State, Lane]:
     """The lanes, under the state from which they are released."""
-    lapsed = (job.c.due_at <= now()).label("lapsed")
-    held = and_(job.c.lease.is_not(None), in_state(*ALARMED))
-    rows = tx.execute(
-        select(job.c.state, job.c.lease, lapsed, func.count())
-        .where(held)
-        .group_by(job.c.state, job.c.lease, lapsed)
-    )
-    counts = {(state, lease, bool(over)): count for state, lease, over, count in rows}
+    counts = {(state, lease, bool(over)): count for state, lease, over, count in tx.execute(_HELD)}
     return {
         state: Lane(
             messages=counts.get((state, MESSAGE, False), 0),
@@ -77,11 +86,4 @@ def busy(tx: Connection) -> dict[State, Lane]:
 
 def in_flight(tx: Connection) -> dict[str, int]:
     """Jobs that the provider has, may have, or is about to get, by key."""
-    # Each of these has an alarm; saying so lets the index of unfinished jobs be used.
-    with_it = in_state(*AT_PROVIDER)
-    there = and_(with_it, job.c.due_at.is_not(None))
-    soon = and_(in_state(State.QUEUED), job.c.lease == MESSAGE, job.c.due_at > now())
-    # Two walks of two indexes in one statement: with an OR there might be none.
-    found = union_all(*(select(job.c.key_id).where(one) for one in (there, soon))).subquery()
-    query = select(found.c.key_id, func.count().label("jobs")).group_by(found.c.key_id)
-    return {row.key_id: row.jobs for row in tx.execute(query)}
+    return {row.key_id: row.jobs for row in tx.execute(_FLYING)}

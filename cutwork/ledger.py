@@ -118,14 +118,16 @@ def together(tx: Connection, job_ids: Iterable[UUID]) -> AbstractContextManager[
 # --- alarms ------------------------------------------------------------------------------------
 
 
+# The order is that of an index which holds nobody else; due_at alone is also the backlog's.
+_ASLEEP = rows.first_due(State.QUEUED, job.c.turn.is_(None), order=(job.c.turn, job.c.due_at))
+
+
 def wake(tx: Connection) -> int:
     """Queued jobs whose time has come get their turns; returns how many.
 
     A job that was at the head of the queue before comes back there.
     """
-    # The order is that of an index which holds nobody else; due_at alone is also the backlog's.
-    order = (job.c.turn, job.c.due_at)
-    asleep = rows.due_rows(tx, State.QUEUED, job.c.turn.is_(None), order=order)
+    asleep = tx.execute(_ASLEEP).all()
     fresh: dict[tuple[str, int], list[UUID]] = {}
     given: list[dict[str, Any]] = []
     for row in asleep:
@@ -482,7 +484,8 @@ def insert_jobs(
 
 def withdraw(tx: Connection, job_ids: Iterable[UUID]) -> None:
     """Take back jobs that this very transaction wrote: their call failed after all."""
-    tx.execute(delete(job).where(among(tx, job.c.id, list(job_ids))))
+    mine = delete(job).where(among(tx.dialect.name, job.c.id))
+    tx.execute(mine, {"those": list(job_ids)})
 
 
 def cancel(tx: Connection, job_id: UUID) -> None:

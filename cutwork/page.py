@@ -46,7 +46,7 @@ JOBS: Select[Any] = select(
     clock.now().label("at"),
 )
 ATTEMPTS = select(attempt, _RECENT, clock.now().label("at"))
-_INTENTS = insert(attempt).values(intended_at=clock.now())
+INTENTS = insert(attempt).values(intended_at=clock.now())
 _KEYS = {job: ("id", "state", "fence"), attempt: ("job_id", "number")}
 
 Key = tuple[Any, ...]
@@ -109,14 +109,12 @@ class Page:
 
     def read(self, job_ids: Iterable[UUID]) -> None:
         """Lock the jobs, in the order of their ids, and read them and their attempts."""
-        wanted = sorted(set(job_ids))
-        mine = JOBS.where(database.among(self.tx, job.c.id, wanted))
-        for row in self.tx.execute(mine.order_by(job.c.id).with_for_update()):
+        wanted, dialect = sorted(set(job_ids)), self.tx.dialect.name
+        for row in self.tx.execute(_locked_jobs(dialect), {"those": wanted}):
             self.jobs[row.id], self.attempts[row.id] = Line(row._asdict()), {}
             self._keys[row.id] = (row.id, row.state, row.fence)
         if any(line.attempt for line in self.jobs.values()):
-            theirs = ATTEMPTS.where(database.among(self.tx, attempt.c.job_id, list(self.jobs)))
-            for row in self.tx.execute(theirs):
+            for row in self.tx.execute(_their_attempts(dialect), {"those": list(self.jobs)}):
                 self.attempts[row.job_id][row.number] = Line(row._asdict())
 
     def once(self, question: Hashable, ask: Callable[[], Any]) -> Any:
@@ -158,12 +156,11 @@ class Page:
         if self._new and self.tx.dialect.name == "postgresql":
             self.tx.execute(_intents(tuple(self._new[0])), {"rows": recordset.dump(self._new)})
         elif self._new:
-            self.tx.execute(_INTENTS, self._new)
+            self.tx.execute(INTENTS, self._new)
         for table, changes in ((attempt, self._attempts), (job, self._jobs)):
             kinds: dict[Kind, list[Changes]] = defaultdict(list)
             for key, values in changes.items():
-                kind = tuple((name, type(value) is After) for name, value in values.items())
-                kinds[kind].append(_bound(table, key, values))
+                kinds[_kind(values)].append(_bound(table, key, values))
             for kind, bound in kinds.items():
                 if _send(self.tx, table, kind, bound) != len(bound):
                     raise OvertakenError(f"a row of {table.name} went on though it was locked")
@@ -191,6 +188,38 @@ def page(tx: Connection, job_ids: Iterable[UUID]) -> Iterator[None]:
         _open.reset(before)
 
 
+def change(tx: Connection, table: Table, key: Key, values: Changes) -> bool:
+    """Change one row outside of a page; False when it is not as it was read."""
+    bound = _bound(table, key, values)
+    kind = _kind(values)
+    sums = {name: value for name, value in bound.items() if isinstance(value, ColumnElement)}
+    made = _build(table, kind, sums) if sums else _update(table, kind)
+    if tx.dialect.name == "postgresql" and _is_ready(kind):
+        made = made.returning(wake.call())
+    given = {name: value for name, value in bound.items() if name not in sums}
+    return tx.execute(made, given).rowcount == 1
+
+
+@cache  # here and below: building a statement costs more than sending it
+def _locked_jobs(dialect: str) -> Select[Any]:
+    mine = JOBS.where(database.among(dialect, job.c.id))
+    return mine.order_by(job.c.id).with_for_update()
+
+
+@cache
+def _their_attempts(dialect: str) -> Select[Any]:
+    return ATTEMPTS.where(database.among(dialect, attempt.c.job_id))
+
+
+def _kind(values: Changes) -> Kind:
+    return tuple((name, type(value) is After) for name, value in values.items())
+
+
+def _is_ready(kind: Kind) -> bool:
+    """Whether a result can be stored now: that is called out at once."""
+    return any(name == "result_expires_at" for name, _ in kind)
+
+
 def _bound(table: Table, key: Key, values: Changes) -> Changes:
     bound = {f"was_{name}": value for name, value in zip(_KEYS[table], key, strict=True)}
     for name, value in values.items():
@@ -204,21 +233,23 @@ def _send(tx: Connection, table: Table, kind: Kind, bound: list[Changes]) -> int
     return tx.execute(_update_of_rows(table, kind), {"rows": recordset.dump(bound)}).rowcount
 
 
-@cache  # building it costs more than sending it
+@cache
 def _update(table: Table, kind: Kind) -> Update:
     """For one row, or for many with executemany."""
-    shape = _shape(table, kind)
-    return _set(table, kind, {name: bindparam(name, type_=type_) for name, type_ in shape})
+    return _build(table, kind, {})
+
+
+def _build(table: Table, kind: Kind, sums: Mapping[str, ColumnElement[Any]]) -> Update:
+    """With a parameter for each value that is not a sum for the database to do."""
+    given = {name: bindparam(name, type_=type_) for name, type_ in _shape(table, kind)}
+    return _set(table, kind, {**given, **sums})
 
 
 @cache
 def _update_of_rows(table: Table, kind: Kind) -> Update:
     """For all the rows of one JSON parameter: a driver binds long lists of values in Python."""
-    given = recordset.of(_shape(table, kind))
-    changes = _set(table, kind, given.c)
-    # A result that is ready to be stored is fetched at once.
-    ready = any(name == "result_expires_at" for name, _ in kind)
-    return changes.returning(wake.call()) if ready else changes
+    changes = _set(table, kind, recordset.of(_shape(table, kind)).c)
+    return changes.returning(wake.call()) if _is_ready(kind) else changes
 
 
 @cache

@@ -3,19 +3,31 @@
 Nobody but ``cutwork.ledger`` imports this module; CI checks that.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Row,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    select,
+    update,
+)
 
-from cutwork import gate, wake
+from cutwork import database, gate
 from cutwork.clock import after, now
 from cutwork.events import Kind, record
 from cutwork.job import beyond_snapshot
 from cutwork.lanes import MESSAGE, WORKER
-from cutwork.page import ATTEMPTS, JOBS, After, Line, open_on
+from cutwork.page import ATTEMPTS, INTENTS, JOBS, After, Line, change, open_on
 from cutwork.report import Report, Verdict
 from cutwork.schema import attempt, in_state, job
 from cutwork.settings import Settings
@@ -29,12 +41,16 @@ BATCH = 100
 # So many candidates more are looked at than are released, in case the first ones are locked.
 SPARE = 20
 LONGEST_TRAIL = 50
+_LOCKED = JOBS.where(job.c.id == bindparam("job")).with_for_update()
+_ATTEMPT = ATTEMPTS.where(
+    attempt.c.job_id == bindparam("job"), attempt.c.number == bindparam("number")
+)
 
 
 def locked(tx: Connection, job_id: UUID) -> Seen | None:
     if (page := open_on(tx)) is not None:
         return page.jobs.get(job_id)
-    row: Seen | None = tx.execute(JOBS.where(job.c.id == job_id).with_for_update()).one_or_none()
+    row: Seen | None = tx.execute(_LOCKED, {"job": job_id}).one_or_none()
     return row
 
 
@@ -67,32 +83,25 @@ def touch(tx: Connection, row: Seen, *, due: float, **changes: Any) -> bool:
 def compare_and_set(tx: Connection, row: Seen, values: Mapping[str, Any]) -> bool:
     if (page := open_on(tx)) is not None and isinstance(row, Line):
         return page.change_job(row, dict(values))
-    same = and_(job.c.id == row.id, job.c.state == row.state, job.c.fence == row.fence)
-    change = update(job).where(same).values(_in_sql(values))
-    if "result_expires_at" in values and tx.dialect.name == "postgresql":
-        return tx.execute(change.returning(wake.call())).rowcount == 1
-    return tx.execute(change).rowcount == 1
-
-
-def _in_sql(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.expression() if isinstance(value, After) else value
-        for name, value in values.items()
-    }
+    return change(tx, job, (row.id, row.state, row.fence), dict(values))
 
 
 def is_due(state: State) -> ColumnElement[bool]:
     return and_(in_state(state), job.c.due_at <= now())
 
 
-def due_rows(
-    tx: Connection,
+def first_due(
     state: State,
     *also: ColumnElement[bool],
     order: Iterable[ColumnElement[Any]] = (job.c.due_at,),
-) -> list[Row[Any]]:
+) -> Select[Any]:
+    """Jobs whose alarm rings, locked; those that somebody else has locked are left to them."""
     rows = select(job).where(is_due(state), *also).order_by(*order).limit(BATCH)
-    return list(tx.execute(rows.with_for_update(skip_locked=True)))
+    return rows.with_for_update(skip_locked=True)
+
+
+def due_rows(tx: Connection, state: State, *also: ColumnElement[bool]) -> Sequence[Row[Any]]:
+    return tx.execute(first_due(state, *also)).all()
 
 
 def release(
@@ -110,20 +119,39 @@ def release(
     """
     if limit <= 0:
         return []
-    ids: list[UUID] = list(tx.execute(candidates.limit(limit + SPARE)).scalars())
+    got = _lock_first(tx, state, candidates, limit)
+    for row in got:
+        if row.lease == WORKER:
+            detail = f"the worker that had it in hand ({state}) never came back"
+            record(tx, Kind.LEASE_LOST, detail, job_id=row.id, attempt=row.attempt)
+    ids = [row.id for row in got]
+    if ids:
+        named = _naming(tx.dialect.name, state, tuple(changes))
+        tx.execute(named, {"those": ids, "permit": permit, **changes})
+    return ids
+
+
+@cache
+def _naming(dialect: str, state: State, also: tuple[str, ...]) -> Update:
+    values = {"lease": MESSAGE, "due_at": after(bindparam("permit", type_=Float))}
+    values |= {name: bindparam(name, type_=job.c[name].type) for name in also}
+    return update(job).where(database.among(dialect, job.c.id), in_state(state)).values(**values)
+
+
+def _lock_first(
+    tx: Connection, state: State, candidates: Select[Any], limit: int
+) -> Sequence[Row[Any, Any, Any]]:
+    wanted = (job.c.id, job.c.lease, job.c.attempt)
+    if tx.dialect.name not in ("mysql", "mariadb"):
+        free = candidates.with_only_columns(*wanted).limit(limit)
+        return tx.execute(free.with_for_update(skip_locked=True)).all()
+    # There a SELECT locks all that it walks over, and a UNION cannot lock at all.
+    ids = list(tx.execute(candidates.limit(limit + SPARE)).scalars())
     if not ids:
         return []
-    free = select(job.c.id, job.c.lease, job.c.attempt).where(job.c.id.in_(ids), is_due(state))
+    free = select(*wanted).where(job.c.id.in_(ids), is_due(state))
     unlocked = {row.id: row for row in tx.execute(free.with_for_update(skip_locked=True))}
-    got = [job_id for job_id in ids if job_id in unlocked][:limit]
-    for job_id in got:
-        if unlocked[job_id].lease == WORKER:
-            detail = f"the worker that had it in hand ({state}) never came back"
-            record(tx, Kind.LEASE_LOST, detail, job_id=job_id, attempt=unlocked[job_id].attempt)
-    if got:
-        values = {"lease": MESSAGE, "due_at": after(permit), **changes}
-        tx.execute(update(job).where(job.c.id.in_(got), in_state(state)).values(**values))
-    return got
+    return [unlocked[job_id] for job_id in ids if job_id in unlocked][:limit]
 
 
 def once(tx: Connection, question: Hashable, ask: Callable[[], T]) -> T:
@@ -164,14 +192,13 @@ def add_attempt(tx: Connection, **values: Any) -> None:
     if (page := open_on(tx)) is not None:
         page.add_attempt(values)
     else:
-        tx.execute(insert(attempt).values(intended_at=now(), **values))
+        tx.execute(INTENTS, values)
 
 
 def attempt_of(tx: Connection, job_id: UUID, number: int) -> Seen | None:
     if (page := open_on(tx)) is not None and job_id in page.attempts:
         return page.attempts[job_id].get(number)
-    same = and_(attempt.c.job_id == job_id, attempt.c.number == number)
-    return tx.execute(ATTEMPTS.where(same)).one_or_none()
+    return tx.execute(_ATTEMPT, {"job": job_id, "number": number}).one_or_none()
 
 
 def attempts_of(tx: Connection, job_id: UUID) -> list[Seen]:
@@ -212,8 +239,7 @@ def set_attempt(tx: Connection, made: Seen, **values: Any) -> None:
     if (page := open_on(tx)) is not None and isinstance(made, Line):
         page.change_attempt(made, values)
         return
-    same = and_(attempt.c.job_id == made.job_id, attempt.c.number == made.number)
-    tx.execute(update(attempt).where(same).values(_in_sql(values)))
+    change(tx, attempt, (made.job_id, made.number), values)
 
 
 def trail(made: Seen, what: str, detail: str = "", **facts: Any) -> dict[str, Any]:

@@ -64,8 +64,8 @@ class Reconciler:
         if due[State.WAITING] or due[State.QUEUED]:
             requests, opens_in = database.transact(self._engine, self._release_requests, due)
             released |= requests
-            self._learn()
         self._send(released)
+        self._learn()
         return self._rest(any(released.values()), opens_in)
 
     def close(self) -> None:

@@ -4,11 +4,11 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select
 
 from cutwork import callbacks, database, gate, lanes, ledger, log
 from cutwork.errors import StorageError
@@ -55,11 +55,16 @@ class Parcel:
 
 def orders(tools: Tools, job_ids: Sequence[UUID]) -> list[Order]:
     """Those of the jobs that are still to be submitted, read at once."""
+    with database.read_only(tools.engine).connect() as tx:
+        rows = tx.execute(_released(tx.dialect.name), {"those": job_ids}).all()
+    return [Order(row.id, Request.from_json(row.request), row.key_id) for row in rows]
+
+
+@cache
+def _released(dialect: str) -> Select[Any]:
     columns = select(job.c.id, job.c.request, job.c.key_id)
     released = columns.where(in_state(State.QUEUED), job.c.lease == lanes.MESSAGE)
-    with database.read_only(tools.engine).connect() as tx:
-        rows = tx.execute(released.where(database.among(tx, job.c.id, job_ids))).all()
-    return [Order(row.id, Request.from_json(row.request), row.key_id) for row in rows]
+    return released.where(database.among(dialect, job.c.id))
 
 
 def submit(tools: Tools, order: Order) -> None:

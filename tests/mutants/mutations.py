@@ -29,7 +29,8 @@ def _of(module: str, file: str, *rows: tuple[str, str, str, str, str, str]) -> l
     ]
 
 
-_SAME = "and_(job.c.id == row.id, job.c.state == row.state, job.c.fence == row.fence)"
+_SAME = 'table.c[name] == given[f"was_{name}"]'
+_GIVEN = 'given[f"was_{name}"].is_not(None)'
 _UNPAID = "PAID = frozenset(Attempt) - {Attempt.VOID}"
 _LOCK_AND_LEARN = "        return Heard.GONE\n    also = _news("
 _POSTED = "    outcome = _post(tools, ticket, parcel)\n"
@@ -63,13 +64,13 @@ _ANSWERS_EARLY = """\
 
 MUTATIONS: list[Mutation] = [
     *_of(
-        "rows",
+        "page",
         "test_protections.py",
         ("S9", "fence_not_compared", "the fence of the compare-and-set",
-         _SAME, "and_(job.c.id == row.id, job.c.state == row.state)",
+         _SAME, f'{_SAME} if name != "fence" else {_GIVEN}',
          "test_a_row_that_went_on_is_not_written[fence]"),
         ("S1", "state_not_compared", "the state of the compare-and-set",
-         _SAME, "and_(job.c.id == row.id, job.c.fence == row.fence)",
+         _SAME, f'{_SAME} if name != "state" else {_GIVEN}',
          "test_a_row_that_went_on_is_not_written[state]"),
     ),
     *_of(
