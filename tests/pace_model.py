@@ -81,7 +81,7 @@ class Watch:
 
     @property
     def _now(self) -> float:
-        return (self._time.now - START).total_seconds()
+        return float((self._time.now - START).total_seconds())
 
     def _at(self, moment: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._events, (moment, next(self._ranks), what))

@@ -130,5 +130,7 @@ class ByHand:
         """Wait until so many pictures have this status; the monotonic time when that was seen."""
         done = select(func.count()).where(Picture.status == status)
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as tx:
-            until(lambda: tx.scalar(done) >= count, seconds, f"{count} {status}", every=every)
+            until(
+                lambda: (tx.scalar(done) or 0) >= count, seconds, f"{count} {status}", every=every
+            )
         return time.monotonic()

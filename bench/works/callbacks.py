@@ -15,8 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
-from bench import load
-from bench.callbacks import fill
+from bench import filling, load
 from bench.measuring import Figures, Goal, Role, Way, Work
 from bench.ours import SECRET, Ours
 from bench.place import Place
@@ -66,7 +65,8 @@ def _durable(
     paths: Callable[[Sequence[UUID]], list[str]],
 ) -> Figures:
     engine = place.fresh_engine("_callbacks")
-    ids = fill(engine, count)
+    ids = filling.waiting(engine, count)
+    filling.settle(engine)
     with tempfile.TemporaryDirectory() as home, Crew() as crew:
         url = engine.url.render_as_string(hide_password=False)
         port = serve(crew, url, home)

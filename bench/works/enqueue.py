@@ -96,8 +96,9 @@ def works(place: Place) -> Iterator[Work]:
             Goal("rate", "pgqueuer", at_least=1.0),
         ),
     )
-    for one in (*others, delayed):
+    for one in others:
         one.close()
+    delayed.close()
     engine.dispose()
 
 
@@ -159,10 +160,12 @@ def copied(engine: Engine) -> int:
     """The fastest way in; a key that exists fails it."""
     request, moment = json.dumps(_REQUEST), "now"
     shared = ("segmentation", "queued", 0, 0, 5, "", 0)
-    with engine.begin() as tx, tx.connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-        for turn in range(MANY):
-            key = uuid7().hex
-            copy.write_row((uuid7(), key, request, "0" * 64, *shared, turn, moment, moment))
+    with engine.begin() as tx:
+        connection: Any = tx.connection
+        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+            for turn in range(MANY):
+                key = uuid7().hex
+                copy.write_row((uuid7(), key, request, "0" * 64, *shared, turn, moment, moment))
     return MANY
 
 
