@@ -49,7 +49,7 @@ from cutwork.gate import Gate
 from cutwork.lanes import MESSAGE, WORKER
 from cutwork.page import RING_PAUSE, After, page
 from cutwork.report import Report, Verdict, failure
-from cutwork.request import Request
+from cutwork.request import Request, outputs_of
 from cutwork.rows import Seen
 from cutwork.schema import in_state, job
 from cutwork.settings import Settings
@@ -333,7 +333,7 @@ def hear(
         return ring(tx, job_id, number, report)
     if report.verdict is Verdict.DONE:
         row = rows.locked(tx, job_id)
-        if row is not None and not report.has(Request.from_json(row.request).outputs):
+        if row is not None and not report.has(outputs_of(row.request)):
             return ring(tx, job_id, number, report)
     return learn(tx, job_id, number, report, "callback", settings)
 

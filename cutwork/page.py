@@ -21,6 +21,7 @@ from sqlalchemy import (
     Connection,
     Float,
     Insert,
+    Result,
     Select,
     Table,
     Update,
@@ -47,6 +48,31 @@ JOBS: Select[Any] = select(
 )
 ATTEMPTS = select(attempt, _RECENT, clock.now().label("at"))
 INTENTS = insert(attempt).values(intended_at=clock.now())
+# What differs from row to row. In a page of one kind of news all else is mostly alike, and is then
+# sent once: with any choice of columns there would be too many statements to keep.
+_OWN = frozenset(
+    f"{when}_{name}"
+    for when in ("was", "new")
+    for name in (
+        "id",
+        "job_id",
+        "number",
+        "fence",
+        "attempt",
+        "result_attempt",
+        "task_id",
+        "provider_state",
+        "accepted_at",
+        "callbacks",
+        "checks",
+        "seconds",
+        "detail",
+        "error",
+        "report",
+        "result",
+        "trail",
+    )
+)
 _KEYS = {job: ("id", "state", "fence"), attempt: ("job_id", "number")}
 
 Key = tuple[Any, ...]
@@ -60,9 +86,6 @@ class After:
 
     seconds: float | ColumnElement[float]
 
-    def expression(self) -> ColumnElement[Any]:
-        return clock.after(self.seconds)
-
 
 class Line:
     """A locked row as it was read or decided: its columns, and what a page selects along."""
@@ -71,19 +94,26 @@ class Line:
     link_live: bool
     heard_recently: bool | None
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self.__dict__.update(values)
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.__dict__ = values
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
 
-    def but(self, values: Mapping[str, Any]) -> "Line":
+    def but(self, values: Changes) -> "Line":
         """The line with these changes. A verb that has the old one goes on seeing the old one."""
-        changed = Line(self.__dict__)
+        changed = self.__dict__ | values
         for name, value in values.items():
             then = type(value) is After
-            changed.__dict__[name] = self.at + timedelta(seconds=value.seconds) if then else value
-        return changed
+            if then:
+                changed[name] = self.at + timedelta(seconds=value.seconds)
+        return Line(changed)
+
+
+def _lines(result: Result[Any]) -> Iterator[Line]:
+    names = tuple(result.keys())
+    for row in result.all():
+        yield Line(dict(zip(names, row, strict=True)))
 
 
 class OvertakenError(RuntimeError):
@@ -101,7 +131,7 @@ class Page:
     jobs: dict[UUID, Line] = field(default_factory=dict)
     attempts: dict[UUID, dict[int, Line]] = field(default_factory=dict)
     _new: list[dict[str, Any]] = field(default_factory=list)
-    _jobs: dict[Key, Changes] = field(default_factory=dict)
+    _jobs: dict[UUID, Changes] = field(default_factory=dict)
     _attempts: dict[Key, Changes] = field(default_factory=dict)
     _keys: dict[UUID, Key] = field(default_factory=dict)
     _answers: dict[Hashable, Any] = field(default_factory=dict)
@@ -110,12 +140,14 @@ class Page:
     def read(self, job_ids: Iterable[UUID]) -> None:
         """Lock the jobs, in the order of their ids, and read them and their attempts."""
         wanted, dialect = sorted(set(job_ids)), self.tx.dialect.name
-        for row in self.tx.execute(_locked_jobs(dialect), {"those": wanted}):
-            self.jobs[row.id], self.attempts[row.id] = Line(row._asdict()), {}
-            self._keys[row.id] = (row.id, row.state, row.fence)
+        for line in _lines(self.tx.execute(_locked_jobs(dialect), {"those": wanted})):
+            self.jobs[line.id], self.attempts[line.id] = line, {}
+            self._keys[line.id] = (line.id, line.state, line.fence)
         if any(line.attempt for line in self.jobs.values()):
-            for row in self.tx.execute(_their_attempts(dialect), {"those": list(self.jobs)}):
-                self.attempts[row.job_id][row.number] = Line(row._asdict())
+            for line in _lines(
+                self.tx.execute(_their_attempts(dialect), {"those": list(self.jobs)})
+            ):
+                self.attempts[line.job_id][line.number] = line
 
     def once(self, question: Hashable, ask: Callable[[], Any]) -> Any:
         """The answer to what the whole page asks once."""
@@ -131,7 +163,7 @@ class Page:
         present = self.jobs[line.id]
         if (present.state, present.fence) != (line.state, line.fence):
             return False
-        self._jobs.setdefault(self._keys[line.id], {}).update(values)
+        self._jobs.setdefault(line.id, {}).update(values)
         changed = present.but(values)
         ends, dies = changed.due_at, changed.result_expires_at
         changed.live = ends is not None and ends > changed.at
@@ -141,9 +173,10 @@ class Page:
 
     def change_attempt(self, line: Line, values: Changes) -> None:
         self._attempts.setdefault((line.job_id, line.number), {}).update(values)
-        changed = self.attempts[line.job_id][line.number].but(values)
+        made = self.attempts[line.job_id]
+        changed = made[line.number].but(values)
         changed.heard_recently = changed.heard_recently or "heard_at" in values
-        self.attempts[line.job_id][line.number] = changed
+        made[line.number] = changed
 
     def write(self) -> None:
         """Send what has changed, one statement for each kind of change.
@@ -157,10 +190,12 @@ class Page:
             self.tx.execute(_intents(tuple(self._new[0])), {"rows": recordset.dump(self._new)})
         elif self._new:
             self.tx.execute(INTENTS, self._new)
-        for table, changes in ((attempt, self._attempts), (job, self._jobs)):
+        mine = ((self._keys[job_id], values) for job_id, values in self._jobs.items())
+        for table, changes in ((attempt, self._attempts.items()), (job, mine)):
             kinds: dict[Kind, list[Changes]] = defaultdict(list)
-            for key, values in changes.items():
-                kinds[_kind(values)].append(_bound(table, key, values))
+            for key, values in changes:
+                kind = _kind(tuple(values), tuple(map(type, values.values())))
+                kinds[kind].append(_bound(table, kind, key, values))
             for kind, bound in kinds.items():
                 if _send(self.tx, table, kind, bound) != len(bound):
                     raise OvertakenError(f"a row of {table.name} went on though it was locked")
@@ -190,8 +225,8 @@ def page(tx: Connection, job_ids: Iterable[UUID]) -> Iterator[None]:
 
 def change(tx: Connection, table: Table, key: Key, values: Changes) -> bool:
     """Change one row outside of a page; False when it is not as it was read."""
-    bound = _bound(table, key, values)
-    kind = _kind(values)
+    kind = _kind(tuple(values), tuple(map(type, values.values())))
+    bound = _bound(table, kind, key, values)
     sums = {name: value for name, value in bound.items() if isinstance(value, ColumnElement)}
     made = _build(table, kind, sums) if sums else _update(table, kind)
     if tx.dialect.name == "postgresql" and _is_ready(kind):
@@ -211,8 +246,9 @@ def _their_attempts(dialect: str) -> Select[Any]:
     return ATTEMPTS.where(database.among(dialect, attempt.c.job_id))
 
 
-def _kind(values: Changes) -> Kind:
-    return tuple((name, type(value) is After) for name, value in values.items())
+@cache
+def _kind(names: tuple[str, ...], types: tuple[type, ...]) -> Kind:
+    return tuple((name, type_ is After) for name, type_ in zip(names, types, strict=True))
 
 
 def _is_ready(kind: Kind) -> bool:
@@ -220,17 +256,27 @@ def _is_ready(kind: Kind) -> bool:
     return any(name == "result_expires_at" for name, _ in kind)
 
 
-def _bound(table: Table, key: Key, values: Changes) -> Changes:
-    bound = {f"was_{name}": value for name, value in zip(_KEYS[table], key, strict=True)}
-    for name, value in values.items():
-        bound[f"new_{name}"] = value.seconds if type(value) is After else value
-    return bound
+def _bound(table: Table, kind: Kind, key: Key, values: Changes) -> Changes:
+    new = [value.seconds if type(value) is After else value for value in values.values()]
+    return dict(zip(_parameters(table, kind), (*key, *new), strict=True))
+
+
+@cache
+def _parameters(table: Table, kind: Kind) -> tuple[str, ...]:
+    return tuple(name for name, _ in _shape(table, kind))
 
 
 def _send(tx: Connection, table: Table, kind: Kind, bound: list[Changes]) -> int:
     if tx.dialect.name != "postgresql":
         return tx.execute(_update(table, kind), bound).rowcount
-    return tx.execute(_update_of_rows(table, kind), {"rows": recordset.dump(bound)}).rowcount
+    names = _parameters(table, kind)
+    shared = {name: bound[0][name] for name in names if name not in _OWN}
+    if any(row[name] != value for row in bound for name, value in shared.items()):
+        shared = {}
+    own = [name for name in names if name not in shared]
+    rows = recordset.dump([{name: row[name] for name in own} for row in bound])
+    made = _update_of_rows(table, kind, together=bool(shared))
+    return tx.execute(made, {"rows": rows, **shared}).rowcount
 
 
 @cache
@@ -246,9 +292,16 @@ def _build(table: Table, kind: Kind, sums: Mapping[str, ColumnElement[Any]]) -> 
 
 
 @cache
-def _update_of_rows(table: Table, kind: Kind) -> Update:
-    """For all the rows of one JSON parameter: a driver binds long lists of values in Python."""
-    changes = _set(table, kind, recordset.of(_shape(table, kind)).c)
+def _update_of_rows(table: Table, kind: Kind, together: bool) -> Update:
+    """For all the rows of one JSON parameter: a driver binds long lists of values in Python.
+
+    ``together`` has what is not a row's own as parameters of the statement.
+    """
+    own = [(name, type_) for name, type_ in _shape(table, kind) if name in _OWN or not together]
+    given = dict(recordset.of(own).c)
+    for name, type_ in _shape(table, kind):
+        given.setdefault(name, bindparam(name, type_=type_))
+    changes = _set(table, kind, given)
     return changes.returning(wake.call()) if _is_ready(kind) else changes
 
 

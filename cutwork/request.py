@@ -92,6 +92,11 @@ class Request(Options):
         return row
 
 
+def outputs_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """``Request.from_json(row).outputs``, for whoever needs nothing else of it."""
+    return OUTPUTS[row.get("output_type", _DEFAULTS["output_type"])]
+
+
 _PICTURE = tuple(item.name for item in fields(StoredPicture))
 _OPTIONS = tuple(item.name for item in fields(Options))
 _DEFAULTS = {item.name: item.default for item in fields(Request)}

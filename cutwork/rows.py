@@ -275,9 +275,11 @@ def learn_attempt(
     if via is not None:
         values["decided_by"] = via
     if report is not None:
-        values["task_id"] = report.task_id or made.task_id
         values["provider_state"] = report.state
-        values["accepted_at"] = made.accepted_at or After(0.0)
+        if report.task_id and report.task_id != made.task_id:
+            values["task_id"] = report.task_id
+        if made.accepted_at is None:
+            values["accepted_at"] = After(0.0)
         if report.verdict is not Verdict.PENDING:
             values["report"], values["seconds"] = report.to_json(), report.seconds
     if known in (Attempt.VOID, Attempt.FAILED, Attempt.SUCCEEDED):

@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from hypothesis.errors import FlakyStrategyDefinition
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -328,16 +329,24 @@ def test_the_invariants_hold_in_any_order_of_events(kind: str, empty_database: A
     Machine.time = VirtualTime(engine)
     upgrade(engine)
     Machine.world = World(engine, RULES)
+    bounds = settings(
+        max_examples=round(EXAMPLES * SHARE[kind]),
+        stateful_step_count=STEPS,
+        deadline=None,
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     try:
-        run_state_machine_as_test(
-            Machine,
-            settings=settings(
-                max_examples=round(EXAMPLES * SHARE[kind]),
-                stateful_step_count=STEPS,
-                deadline=None,
-                phases=[Phase.explicit, Phase.reuse, Phase.generate],
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        for last in (False, False, True):
+            try:
+                run_state_machine_as_test(Machine, settings=bounds)
+            except FlakyStrategyDefinition:
+                # No invariant: two examples began alike and went on differently. PostgreSQL gives
+                # jobs that are due at the same moment in the order of its pages, and when it tidies
+                # those depends on who else uses the server. All examples are run again.
+                if last or kind != "postgresql":
+                    raise
+            else:
+                break
     finally:
         engine.dispose()
