@@ -100,6 +100,8 @@ def _released_of(queue: int) -> Callable[[Engine], Figures]:
         if queue:
             _empty(engine)
             filling.queued(engine, queue)
+        else:
+            filling.clear_released(engine)
         filling.settle(engine)
         return {"rate": claims.rate_of_releases(engine, _COUNT, claims.ours)}
 
