@@ -194,7 +194,7 @@ class Page:
         for table, changes in ((attempt, self._attempts.items()), (job, mine)):
             kinds: dict[Kind, list[Changes]] = defaultdict(list)
             for key, values in changes:
-                kind = _kind(tuple(values), tuple(map(type, values.values())))
+                kind = _kind(values)
                 kinds[kind].append(_bound(table, kind, key, values))
             for kind, bound in kinds.items():
                 if _send(self.tx, table, kind, bound) != len(bound):
@@ -225,7 +225,7 @@ def page(tx: Connection, job_ids: Iterable[UUID]) -> Iterator[None]:
 
 def change(tx: Connection, table: Table, key: Key, values: Changes) -> bool:
     """Change one row outside of a page; False when it is not as it was read."""
-    kind = _kind(tuple(values), tuple(map(type, values.values())))
+    kind = _kind(values)
     bound = _bound(table, kind, key, values)
     sums = {name: value for name, value in bound.items() if isinstance(value, ColumnElement)}
     made = _build(table, kind, sums) if sums else _update(table, kind)
@@ -246,8 +246,12 @@ def _their_attempts(dialect: str) -> Select[Any]:
     return ATTEMPTS.where(database.among(dialect, attempt.c.job_id))
 
 
+def _kind(values: Changes) -> Kind:
+    return _kind_of(tuple(values), tuple(map(type, values.values())))
+
+
 @cache
-def _kind(names: tuple[str, ...], types: tuple[type, ...]) -> Kind:
+def _kind_of(names: tuple[str, ...], types: tuple[type, ...]) -> Kind:
     return tuple((name, type_ is After) for name, type_ in zip(names, types, strict=True))
 
 
