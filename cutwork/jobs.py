@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from cutwork import database, ledger, schema
+from cutwork import database, ledger, schema, tracing
 from cutwork import job as records
 from cutwork.errors import DatabaseNotReady, InvalidInput, JobNotFound, StillWorking
 from cutwork.intake import Entry, Intake
@@ -212,6 +212,8 @@ def _common(options: Options) -> dict[str, Any]:
             rule = "must be a datetime with a time zone"
             raise InvalidInput("not_before", moment, rule, "use datetime.now(UTC) + …")
         common["due_at"] = moment
+    if trace := tracing.current():
+        common["trace"] = trace
     return common
 
 

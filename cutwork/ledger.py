@@ -40,7 +40,7 @@ from sqlalchemy import (
     update,
 )
 
-from cutwork import arrivals, gate, guard, pace, policy, rows, turns
+from cutwork import arrivals, census, gate, guard, pace, policy, rows, tracing, turns
 from cutwork.clock import after, now
 from cutwork.database import among
 from cutwork.errors import JobNotFound, WrongState
@@ -91,7 +91,8 @@ class Heard(StrEnum):
 class Ticket:
     """A worker's proof that this job is in its hands: good while ``fence`` is the row's.
 
-    ``watched`` says that the key's gate wants to hear how the request went.
+    ``watched`` says that the key's gate wants to hear how the request went; ``trace`` is the
+    ``traceparent`` of the app's span.
     """
 
     job_id: UUID
@@ -102,6 +103,12 @@ class Ticket:
     request: Request
     report: Report | None
     watched: bool = False
+    trace: str | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What each log line and each span about it names."""
+        return _facts(self.job_id, self.number, self.key_id, self.trace)
 
 
 def together(tx: Connection, job_ids: Iterable[UUID]) -> AbstractContextManager[None]:
@@ -113,6 +120,18 @@ def together(tx: Connection, job_ids: Iterable[UUID]) -> AbstractContextManager[
     database.
     """
     return page(tx, job_ids)
+
+
+def known(tx: Connection, job_id: UUID, number: int) -> tuple[dict[str, Any], str | None]:
+    """What log lines about an attempt name, and the app's ``traceparent``.
+
+    It is for jobs of ``together``, where it costs no statement.
+    """
+    row = rows.locked(tx, job_id)
+    if row is None:
+        return _facts(job_id, number, None, None), None
+    made = rows.attempt_of(tx, job_id, number)
+    return _facts(job_id, number, made.key_id if made else None, row.trace), row.trace
 
 
 # --- alarms ------------------------------------------------------------------------------------
@@ -245,7 +264,7 @@ def claim(
         relinks=0,
     )
     request = Request.from_json(row.request)
-    return Ticket(job_id, fence, number, row.key_id, None, request, None, door.watched)
+    return Ticket(job_id, fence, number, row.key_id, None, request, None, door.watched, row.trace)
 
 
 def put_back(tx: Connection, job_id: UUID, reason: str) -> bool:
@@ -558,12 +577,29 @@ def purgeable(
 
 
 def purge(tx: Connection, job_ids: Sequence[UUID]) -> int:
-    """Delete finished jobs with their attempts and events; returns how many."""
+    """Delete finished jobs with their attempts and events; returns how many.
+
+    What the metrics count of them goes on being counted.
+    """
     condition = and_(job.c.id.in_(job_ids), job.c.state.in_(rows.names(DONE)))
-    return tx.execute(delete(job).where(condition)).rowcount
+    locked = select(job.c.id).where(condition).order_by(job.c.id).with_for_update()
+    gone = list(tx.execute(locked).scalars())
+    if not gone:
+        return 0
+    census.keep(tx, gone)
+    return tx.execute(delete(job).where(job.c.id.in_(gone))).rowcount
 
 
 # --- how the verbs decide ------------------------------------------------------------------------
+
+
+def _facts(job_id: UUID, number: int, key_id: str | None, trace: str | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {"job": job_id, "attempt": number}
+    if key_id is not None:
+        facts["key"] = key_id
+    if (found := tracing.trace_id(trace)) is not None:
+        facts["trace"] = found
+    return facts
 
 
 def _heads_of_queue(tx: Connection, limit: int) -> Select[Any]:
@@ -679,7 +715,8 @@ def _take(tx: Connection, job_id: UUID, state: State, settings: Settings) -> Tic
     request = Request.from_json(row.request)
     report = Report.from_json(made.report) if made.report else None
     watched = door is not None and door.watched
-    return Ticket(job_id, fence, number, made.key_id, made.task_id, request, report, watched)
+    told = (made.task_id, request, report, watched, row.trace)
+    return Ticket(job_id, fence, number, made.key_id, *told)
 
 
 def _void(tx: Connection, ticket: Ticket, reason: str, what: str) -> Seen | None:

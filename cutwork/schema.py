@@ -2,8 +2,8 @@
 
 ``job`` is the truth about each picture, ``attempt`` explains every charge, ``gate`` paces each API
 key, ``pace`` keeps how long the provider takes, ``owner`` who weighs more than others, ``event``
-what was unusual, and ``sleeper`` which reconciler sleeps. The migrations build
-the same tables; a test compares.
+what was unusual, ``tally`` what was counted of purged jobs, and ``sleeper`` which reconciler
+sleeps. The migrations build the same tables; a test compares.
 """
 
 from typing import Any
@@ -71,6 +71,7 @@ job = Table(
     Column("on_uncertain", String(16)),
     Column("max_paid_attempts", SmallInteger),
     Column("meta", _Json),
+    Column("trace", String(55), comment="W3C traceparent of the app's span that asked for it"),
     Column("attempt", SmallInteger, nullable=False, comment="number of the latest attempt"),
     Column("key_id", String(8), comment="the API key of the latest attempt"),
     Column("result_attempt", SmallInteger, comment="whose result is stored"),
@@ -203,6 +204,15 @@ event = Table(
     Column("detail", String(500)),
     ForeignKeyConstraint(["job_id"], [job.c.id], ondelete="CASCADE"),
     Index("ix_cutwork_event_kind_at", "kind", "at"),
+    **_OPTIONS,
+)
+
+tally = Table(
+    "cutwork_tally",
+    metadata,
+    Column("what", String(32), primary_key=True),
+    Column("which", String(96), primary_key=True),
+    Column("number", BigInteger, nullable=False, comment="of what was purged"),
     **_OPTIONS,
 )
 

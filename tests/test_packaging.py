@@ -28,7 +28,7 @@ NOT_SOURCE = shutil.ignore_patterns(
 # What an app that only enqueues must not pay for.
 HEAVY = (
     "alembic", "celery", "click", "cv2", "granian", "kombu", "numpy", "obstore", "PIL",
-    "requests", "rich", "urllib3",
+    "opentelemetry", "prometheus_client", "requests", "rich", "urllib3",
 )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import event as hooks
 
-from cutwork import budget, guard, lanes, ledger, pace, schema, turns
+from cutwork import backlog, budget, guard, lanes, ledger, pace, schema, turns
 from cutwork.clock import after
 from cutwork.events import Kind
 from cutwork.settings import Settings
@@ -68,6 +68,8 @@ ASKED: dict[str, Callable[[Connection], object]] = {
     "due": lanes.due,
     "busy": lanes.busy,
     "in_flight": lanes.in_flight,
+    "standings": backlog.standings,
+    "expiring": backlog.expiring,
     "wake": ledger.wake,
     "turns": lambda tx: turns.next_turns(tx, "owner 4", 5, 10),
     "submits": lambda tx: ledger.release_submits(tx, KEY, 10, 10),

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from cutwork import callbacks, database, log
+from cutwork import callbacks, database, log, tracing
 from cutwork.errors import CutworkError, InvalidSetting
 from cutwork.ledger import Heard
 from cutwork.report import Report
@@ -106,12 +106,17 @@ class Webhook:
 
     def _store(self, hearing: Hearing) -> str:
         facts: dict[str, Any] = {"job": hearing.job_id, "attempt": hearing.attempt}
-        try:
-            heard = self._inbox.put(hearing).result(timeout=_ANSWER_WITHIN)
-        except (SQLAlchemyError, NotInTime) as error:
-            log.event("callback not stored", level=logging.WARNING, fault=_place(error), **facts)
-            return _UNAVAILABLE
-        log.event("callback", heard=heard, **facts)
+        with tracing.step("cutwork.callback", "SERVER", facts=facts) as step:
+            try:
+                heard = self._inbox.put(hearing).result(timeout=_ANSWER_WITHIN)
+            except (SQLAlchemyError, NotInTime) as error:
+                fault = _place(error)
+                log.event("callback not stored", level=logging.WARNING, fault=fault, **facts)
+                step.tell({"outcome": "not_stored"})
+                return _UNAVAILABLE
+            step.link(hearing.trace)
+            step.tell({**hearing.facts, "outcome": heard})
+        log.event("callback", heard=heard, **hearing.facts)
         return _GONE if heard is Heard.GONE else _OK
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine
@@ -28,13 +29,19 @@ _STUCK_AFTER = 3.0
 _ONE_LOCK = ("sqlite",)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Hearing:
-    """One authentic callback; ``report`` is None when its body says nothing that we can read."""
+    """One authentic callback; ``report`` is None when its body says nothing that we can read.
+
+    ``facts`` are what log lines about it name, and ``trace`` the app's ``traceparent`` if there is
+    one: both are filled in before it is answered.
+    """
 
     job_id: UUID
     attempt: int
     report: Report | None
+    facts: dict[str, Any] = field(default_factory=dict, compare=False)
+    trace: str | None = field(default=None, compare=False)
     answer: "Future[Heard]" = field(default_factory=Future, compare=False)
 
 
@@ -106,10 +113,13 @@ class Inbox:
 
     def _write(self, tx: Connection, batch: list[Hearing]) -> list[Heard]:
         with ledger.together(tx, [one.job_id for one in batch]):
-            return [
+            heard = [
                 ledger.hear(tx, one.job_id, one.attempt, one.report, self._settings)
                 for one in batch
             ]
+            for one in batch:
+                one.facts, one.trace = ledger.known(tx, one.job_id, one.attempt)
+        return heard
 
 
 def _is_down(error: Exception, dialect: str) -> bool:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from cutwork import gate, ledger, log
+from cutwork import gate, ledger, log, tracing
 from cutwork.ledger import Ticket
 from cutwork.provider import Answer, KeyRefused, Missing, Throttled, Unavailable
 from cutwork.report import Report, Verdict
@@ -22,10 +22,12 @@ def check(tools: Tools, job_id: UUID) -> None:
     if ticket is None:
         log.event("check is not ours", level=logging.DEBUG, job=job_id)
         return
-    answer = _ask(tools, ticket)
+    with tracing.step("cutwork.check", "CLIENT", ticket.trace, ticket.facts) as step:
+        answer = _ask(tools, ticket)
+        said = answer.verdict if isinstance(answer, Report) else type(answer).__name__
+        step.tell({"outcome": said})
     tools.record(job_id, record, answer=answer, ticket=ticket, settings=tools.settings)
-    said = answer.verdict if isinstance(answer, Report) else type(answer).__name__
-    log.event("checked", job=job_id, attempt=ticket.number, key=ticket.key_id, answer=said)
+    log.event("checked", **ticket.facts, answer=said)
 
 
 @dataclass(frozen=True)

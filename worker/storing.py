@@ -8,7 +8,7 @@ from tempfile import gettempdir
 from typing import Any
 from uuid import UUID
 
-from cutwork import ledger, log
+from cutwork import ledger, log, tracing
 from cutwork.errors import FetchFailed, StorageError
 from cutwork.fetching import Fetched, fetch
 from cutwork.ledger import Ticket
@@ -24,22 +24,32 @@ def store(tools: Tools, job_id: UUID) -> None:
     if ticket is None or ticket.report is None:
         log.event("store is not ours", level=logging.DEBUG, job=job_id)
         return
+    with tracing.step("cutwork.store", "CLIENT", ticket.trace, ticket.facts) as step:
+        step.tell({"outcome": _store(tools, ticket, ticket.report)})
+
+
+def _store(tools: Tools, ticket: Ticket, report: Report) -> str:
+    """What came of it: ``stored``, ``overtaken``, or the code of a fault."""
     files: dict[str, dict[str, Any]] = {}
+    outcome = "overtaken"
     try:
         for name in ticket.request.outputs:
-            files[name] = _bring_home(tools, ticket, ticket.report, name)
+            files[name] = _bring_home(tools, ticket, report, name)
     except FetchFailed as error:
-        _failed(tools, ticket, error.code, error, permanent=error.permanent)
+        outcome = error.code
+        _failed(tools, ticket, outcome, error, permanent=error.permanent)
     except (StorageError, OSError) as error:
-        _failed(tools, ticket, "storage", error, permanent=False)
+        outcome = "storage"
+        _failed(tools, ticket, outcome, error, permanent=False)
     else:
-        result = {"files": files, "foreground_rect": ticket.report.foreground_rect}
-        if tools.record(job_id, ledger.stored, ticket, result, tools.settings):
-            log.event("stored", job=job_id, attempt=ticket.number)
-            return
+        result = {"files": files, "foreground_rect": report.foreground_rect}
+        if tools.record(ticket.job_id, ledger.stored, ticket, result, tools.settings):
+            log.event("stored", **ticket.facts)
+            return "stored"
     for one in files.values():  # another worker's copy is the one that counts
         with suppress(StorageError):
             tools.storage.delete(one["uri"])
+    return outcome
 
 
 def _bring_home(tools: Tools, ticket: Ticket, report: Report, name: str) -> dict[str, Any]:
@@ -84,8 +94,7 @@ def _failed(tools: Tools, ticket: Ticket, code: str, error: Exception, *, perman
     log.event(
         "not stored",
         level=logging.WARNING,
-        job=ticket.job_id,
-        attempt=ticket.number,
+        **ticket.facts,
         code=code,
         fault=error,
     )

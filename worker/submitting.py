@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Select, select
 
-from cutwork import callbacks, database, gate, lanes, ledger, log
+from cutwork import callbacks, database, gate, lanes, ledger, log, tracing
 from cutwork.errors import StorageError
 from cutwork.ledger import Ticket
 from cutwork.provider import (
@@ -39,6 +39,13 @@ class Order:
     job_id: UUID
     request: Request
     key_id: str
+    trace: str | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What log lines name of a job that is not claimed yet."""
+        trace = tracing.trace_id(self.trace)
+        return {"job": self.job_id, "key": self.key_id} | ({"trace": trace} if trace else {})
 
     def __str__(self) -> str:
         return str(self.job_id)
@@ -57,12 +64,12 @@ def orders(tools: Tools, job_ids: Sequence[UUID]) -> list[Order]:
     """Those of the jobs that are still to be submitted, read at once."""
     with database.read_only(tools.engine).connect() as tx:
         rows = tx.execute(_released(tx.dialect.name), {"those": job_ids}).all()
-    return [Order(row.id, Request.from_json(row.request), row.key_id) for row in rows]
+    return [Order(row.id, Request.from_json(row.request), row.key_id, row.trace) for row in rows]
 
 
 @cache
 def _released(dialect: str) -> Select[Any]:
-    columns = select(job.c.id, job.c.request, job.c.key_id)
+    columns = select(job.c.id, job.c.request, job.c.key_id, job.c.trace)
     released = columns.where(in_state(State.QUEUED), job.c.lease == lanes.MESSAGE)
     return released.where(database.among(dialect, job.c.id))
 
@@ -89,15 +96,14 @@ def submit(tools: Tools, order: Order) -> None:
     outcome = _post(tools, ticket, parcel)
     tools.record(job_id, record, outcome=outcome, ticket=ticket, settings=tools.settings)
     said = type(outcome).__name__
-    log.event("submitted", job=job_id, attempt=ticket.number, key=ticket.key_id, outcome=said)
+    log.event("submitted", **ticket.facts, outcome=said)
 
 
 def _prepare(tools: Tools, order: Order) -> Parcel | None:
     key = tools.settings.keys.get(order.key_id)
     if key is None:
         fault = "this worker does not have the API key; start it with the reconciler's settings"
-        facts: dict[str, Any] = {"job": order.job_id, "key": order.key_id, "fault": fault}
-        log.event("submit left", level=logging.ERROR, **facts)
+        log.event("submit left", level=logging.ERROR, **order.facts, fault=fault)
         return None
     if (picture := order.request.image_file) is None:
         return Parcel(order.request, key, None)
@@ -105,20 +111,25 @@ def _prepare(tools: Tools, order: Order) -> Parcel | None:
         data = tools.storage.get(picture.uri)
     except StorageError as error:
         tools.record(order.job_id, ledger.put_back, order.job_id, str(error))
-        log.event("input unreadable", level=logging.WARNING, job=order.job_id, fault=error)
+        log.event("input unreadable", level=logging.WARNING, **order.facts, fault=error)
         return None
     return Parcel(order.request, key, (f"{order.job_id}.{picture.format}", data))
 
 
 def _post(tools: Tools, ticket: Ticket, parcel: Parcel) -> Outcome:
-    return tools.provider.submit(
-        parcel.request.fields(),
-        key=parcel.key,
-        image=parcel.image,
-        image_url=parcel.request.image_url,
-        callback_url=callbacks.url(tools.settings, ticket.job_id, ticket.number, now=time.time()),
-        wanted=parcel.request.outputs,
-    )
+    with tracing.step("cutwork.submit", "CLIENT", ticket.trace, ticket.facts) as step:
+        outcome = tools.provider.submit(
+            parcel.request.fields(),
+            key=parcel.key,
+            image=parcel.image,
+            image_url=parcel.request.image_url,
+            callback_url=callbacks.url(
+                tools.settings, ticket.job_id, ticket.number, now=time.time()
+            ),
+            wanted=parcel.request.outputs,
+        )
+        step.tell({"outcome": type(outcome).__name__})
+    return outcome
 
 
 def record(tx: Connection, *, outcome: Outcome, ticket: Ticket, settings: Settings) -> None:

@@ -15,7 +15,7 @@ from cutwork import log
 from .app import app
 from .checking import check
 from .storing import store
-from .submitting import orders, submit
+from .submitting import Order, orders, submit
 from .tools import Tools, tools
 
 T = TypeVar("T")
@@ -52,7 +52,8 @@ def _one(own: Tools, step: Callable[[Tools, T], None], thing: T) -> None:
     try:
         step(own, thing)
     except Exception:  # noqa: BLE001 - the others of the message must not suffer for this one
-        log.event("step failed", level=logging.ERROR, error=True, job=thing)
+        facts = thing.facts if isinstance(thing, Order) else {"job": thing}
+        log.event("step failed", level=logging.ERROR, error=True, **facts)
 
 
 def _read(job_ids: Sequence[str]) -> list[UUID]:

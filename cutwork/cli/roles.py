@@ -11,12 +11,19 @@ _PLACES = {
     "reconciler": "cutwork.worker.main:reconcile",
     "webhook": "cutwork.webhook.main:serve",
     "sandbox": "cutwork.sandbox.server:serve",
+    "metrics": "cutwork.exporter:serve",
     "drill": "cutwork.drill.soak:drill",
     "db upgrade": "cutwork.migrations.upgrade:upgrade",
     "db check": "cutwork.migrations.upgrade:differences",
 }
 # What each extra of the package brings, as its modules are called.
-_EXTRAS = {"cv2": "sandbox", "multipart": "sandbox", "numpy": "sandbox", "granian": "webhook"}
+_EXTRAS = {
+    "cv2": "sandbox",
+    "granian": "webhook",
+    "multipart": "sandbox",
+    "numpy": "sandbox",
+    "prometheus_client": "metrics",
+}
 
 
 def role(name: str) -> Callable[..., Any]:

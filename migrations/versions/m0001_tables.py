@@ -27,11 +27,13 @@ def upgrade() -> None:
     _create_owner()
     _create_pace()
     _create_event()
+    _create_tally()
     _create_sleeper()
 
 
 def downgrade() -> None:
     op.drop_table("cutwork_sleeper")
+    op.drop_table("cutwork_tally")
     op.drop_table("cutwork_event")
     op.drop_table("cutwork_pace")
     op.drop_table("cutwork_owner")
@@ -65,6 +67,9 @@ def _create_job() -> None:
         sa.Column("on_uncertain", sa.String(16)),
         sa.Column("max_paid_attempts", sa.SmallInteger()),
         sa.Column("meta", _JSON),
+        sa.Column(
+            "trace", sa.String(55), comment="W3C traceparent of the app's span that asked for it"
+        ),
         sa.Column(
             "attempt", sa.SmallInteger(), nullable=False, comment="number of the latest attempt"
         ),
@@ -224,6 +229,17 @@ def _create_event() -> None:
     )
     op.create_index("ix_cutwork_event_job_id", "cutwork_event", ["job_id"])
     op.create_index("ix_cutwork_event_kind_at", "cutwork_event", ["kind", "at"])
+
+
+def _create_tally() -> None:
+    op.create_table(
+        "cutwork_tally",
+        sa.Column("what", sa.String(32), nullable=False),
+        sa.Column("which", sa.String(96), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False, comment="of what was purged"),
+        sa.PrimaryKeyConstraint("what", "which", name="pk_cutwork_tally"),
+        **_OPTIONS,
+    )
 
 
 def _create_sleeper() -> None:
