@@ -81,6 +81,8 @@ RULES: dict[str, tuple[str, Any, list[str]]] = {
     "check_lane": ("1", 1, ["0", "10001"]),
     "store_lane": ("1", 1, ["0", "10001"]),
     "concurrency": ("1", 1, ["0", "1001"]),
+    "console_token": (f" {LONG} ", LONG, ["short", "f" * 15]),
+    "console_read_only": ("yes", "yes", ["1", "true"]),
     "log_format": ("json", "json", ["xml"]),
     "log_level": ("DEBUG", "DEBUG", ["LOUD"]),
 }  # fmt: skip
@@ -211,7 +213,10 @@ def test_a_bad_value_in_a_file_is_refused_without_showing_it(tmp_path: Path) -> 
 
 
 def test_a_secret_is_in_no_text_of_the_settings() -> None:
-    names = ("api_tokens", "callback_secrets", "database_url", "broker_url", "storage_url")
+    names = (
+        "api_tokens", "callback_secrets", "console_token", "database_url", "broker_url",
+        "storage_url",
+    )  # fmt: skip
     loaded = Settings.load({f"{PREFIX}{name.upper()}": SECRET for name in names})
 
     assert loaded.api_tokens == loaded.callback_secrets == (SECRET,)

@@ -1,7 +1,8 @@
 """What runs on this machine, and with which settings: the plan of ``cutwork up`` and of the demo.
 
-Without an API token the provider is the sandbox. What is made up here, the sandbox's token and the
-callback secret, is kept in files under HOME, so that the jobs of yesterday go on today.
+Without an API token the provider is the sandbox. What is made up here, the tokens of
+the sandbox and the console and the callback secret, is kept in files under HOME, so that the jobs
+of yesterday go on today.
 """
 
 import os
@@ -10,6 +11,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +20,7 @@ from cutwork.cli.desk import shown_url
 from cutwork.errors import InvalidSetting
 from cutwork.settings import PREFIX, Settings
 
-WEBHOOK_PORT, SANDBOX_PORT = 8000, 8600
+WEBHOOK_PORT, SANDBOX_PORT, CONSOLE_PORT = 8000, 8600, 8700
 _PORTS_TRIED = 100
 _NO_TOKENS = "CUTWORK_API_TOKENS is not set"
 
@@ -39,10 +41,11 @@ def plan(
     bind: str = "",
     sandbox_port: int = SANDBOX_PORT,
     sandbox_options: tuple[str, ...] = (),
+    console: bool = False,
 ) -> House:
     """Decide what runs where; writes the files of the secrets that it makes up.
 
-    ``sandbox_port`` is the first to try; 0 takes any.
+    ``sandbox_port`` is the first to try; 0 takes any. Any is the console's when it is ``bind``'s.
 
     Raises:
         InvalidSetting: the settings contradict each other, or an address is taken.
@@ -58,6 +61,9 @@ def plan(
         told = [("provider", f"the sandbox at http://{address}, without cost ({_NO_TOKENS})")]
     told.append(("callbacks", _add_webhook(settings, chosen, roles, bind)))
     roles += [Role("worker", ("worker",)), Role("reconciler", ("reconciler",))]
+    if console:
+        first = 0 if bind.endswith(":0") else CONSOLE_PORT
+        told.append(("console", _add_console(settings, chosen, roles, first)))
     broker = settings.broker_url and shown_url(settings.broker_url)
     where = [
         ("database", shown_url(settings.database)),
@@ -78,7 +84,7 @@ class _Environ:
         self.values.pop(f"{PREFIX}{name}_FILE", None)
         self.values[f"{PREFIX}{name}"] = value
 
-    def make_up(self, name: str, file: str) -> None:
+    def make_up(self, name: str, file: str) -> str:
         """Let a secret be what the file under HOME says; draw one the first time."""
         path = self._home / file
         if not path.exists():  # nobody else makes it: the lock of HOME is ours
@@ -86,6 +92,7 @@ class _Environ:
                 out.write(secrets.token_urlsafe(32) + "\n")
         self.values.pop(f"{PREFIX}{name}", None)
         self.values[f"{PREFIX}{name}_FILE"] = str(path)
+        return path.read_text(encoding="ascii").strip()
 
 
 def _sandbox(settings: Settings, chosen: _Environ, bind: str, options: tuple[str, ...]) -> Role:
@@ -107,6 +114,17 @@ def _add_webhook(settings: Settings, chosen: _Environ, roles: list[Role], bind: 
     probe = f"http://{_reachable(bind)}/readyz"
     roles.append(Role("webhook", ("webhook", "--bind", bind), probe))
     return f"{url}, heard on {bind}"
+
+
+def _add_console(settings: Settings, chosen: _Environ, roles: list[Role], first: int) -> str:
+    if missing := [name for name in ("granian", "jinja2") if find_spec(name) is None]:
+        return f"none, for want of {' and '.join(missing)}: pip install 'cutwork[console]'"
+    bind = f"127.0.0.1:{free_port('127.0.0.1', first)}"
+    roles.append(Role("console", ("console", "--bind", bind), f"http://{bind}/healthz"))
+    if settings.console_token:
+        return f"http://{bind}, for who has CUTWORK_CONSOLE_TOKEN"
+    token = chosen.make_up("CONSOLE_TOKEN", "console-token")
+    return f"http://{bind}/?token={token}"
 
 
 def _check(settings: Settings) -> None:
