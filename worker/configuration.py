@@ -9,7 +9,7 @@ from cutwork.settings import Settings
 
 # A POST may take submit_timeout, and its outcome must be written after it.
 _DRAIN_MARGIN = 10.0
-LANES = ("submit", "check", "store")
+LANES = ("submit", "check", "store", "notify")
 
 
 def queue_name(lane: str) -> str:

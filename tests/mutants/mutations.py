@@ -210,7 +210,7 @@ MUTATIONS: list[Mutation] = [
          "slots = one.slots(settings) - flying.get(one.key_id, 0)", "slots = one.slots(settings)",
          "test_jobs_in_flight_are_capped_for_each_key"),
         ("L3", "no_recall", "what the broker did not take is due again",
-         "database.transact(self._engine, ledger.recall, unsent)", "pass",
+         "database.transact(self._engine, verb, ids)", "pass",
          "test_a_broker_that_is_down_at_publish_leaves_the_job_due"),
     ),
     *_of(
