@@ -6,7 +6,7 @@ The table in ``docs/settings.md`` and the list in ``cutwork doctor`` come from t
 """
 
 import os
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -95,6 +95,11 @@ def _secrets(text: str) -> tuple[str, ...]:
     if any(len(secret) < 16 for secret in secrets):
         raise ValueError("must be secrets of at least 16 characters each")
     return secrets
+
+
+def standard_secret(drawn: bytes) -> str:
+    """The bytes as a secret of the Standard Webhooks scheme."""
+    return f"whsec_{b64encode(drawn).decode()}"
 
 
 def _signing_secrets(text: str) -> tuple[str, ...]:

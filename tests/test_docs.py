@@ -35,7 +35,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("docker/*.md")])
 DECISIONS = sorted(DOCS.glob("decisions/0*.md"))
 # Whom the docs may send a reader to; the others are examples and this machine.
-HOSTS = {"api.gpt.ge", "keepachangelog.com", "semver.org", "127.0.0.1"}
+HOSTS = {"api.gpt.ge", "keepachangelog.com", "semver.org", "www.standardwebhooks.com", "127.0.0.1"}
 REGISTRIES = ("pypi", "pythonhosted", "npmjs", "ghcr.io", "docker.io", "quay.io", "crates.io")
 GENERATE = runpy.run_path(str(DOCS / "generate.py"))
 
