@@ -151,26 +151,25 @@ def settle(tx: Connection, outcomes: Iterable[tuple[Notice, Told]], settings: Se
     """Write down what became of the tries; a try that somebody took over meanwhile says nothing."""
     quiet: dict[str, bool] = {}
     for one, told in outcomes:
-        if tx.execute(_outcome(one, told, settings)).rowcount and told.fault:
-            over = told.final or _next(one, told, settings) is None
-            if over:
-                record(tx, Kind.UNTOLD, f"given up: {told.fault}", job_id=one.job_id)
+        pause = _pause(one, told, settings) if told.fault and not told.final else None
+        if _write(tx, one, told, pause) and told.fault and pause is None:
+            record(tx, Kind.UNTOLD, f"given up: {told.fault}", job_id=one.job_id)
         quiet[one.host] = quiet.get(one.host, True) and told.silent
     for host, silent in sorted(quiet.items()):
         _note(tx, host, silent)
 
 
-def _outcome(one: Notice, told: Told, settings: Settings) -> Any:
+def _write(tx: Connection, one: Notice, told: Told, pause: float | None) -> bool:
+    """Whether the notice was still in our hands."""
     mine = and_(notice.c.id == one.id, notice.c.lease == WORKER, notice.c.tries == one.tries)
-    values: dict[str, Any] = {"lease": None, "due_at": None, "error": told.fault[:500] or None}
+    values: dict[str, Any] = {"lease": None, "error": told.fault[:500] or None}
+    values["due_at"] = None if pause is None else after(pause)
     if not told.fault:
         values["told_at"] = now()
-    elif not told.final and (pause := _next(one, told, settings)) is not None:
-        values["due_at"] = after(pause)
-    return update(notice).where(mine).values(**values)
+    return tx.execute(update(notice).where(mine).values(**values)).rowcount == 1
 
 
-def _next(one: Notice, told: Told, settings: Settings) -> float | None:
+def _pause(one: Notice, told: Told, settings: Settings) -> float | None:
     """Seconds to the next try; None when its time is over."""
     usual = policy.jitter(PAUSES[min(one.tries, len(PAUSES)) - 1])
     pause = max(usual, told.retry_after or 0.0)
