@@ -1,6 +1,6 @@
 """A job as it is read back: plain values, the same names in Python, in JSON and in a terminal."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -159,6 +159,13 @@ def newest(
         conditions.append(schema.job.c.id < older_than)
     query = select(schema.job).order_by(schema.job.c.id.desc()).limit(limit)
     return [_job(row, ()) for row in tx.execute(query.where(and_(True, *conditions)))]
+
+
+def several(tx: Connection, job_ids: Sequence[UUID]) -> list[Job]:
+    """These jobs in this order, without their attempts; those that are gone are left out."""
+    rows = tx.execute(select(schema.job).where(schema.job.c.id.in_(job_ids)))
+    found = {row.id: _job(row, ()) for row in rows}
+    return [found[one] for one in job_ids if one in found]
 
 
 def _job(row: Row[Any], tries: Iterable[Row[Any]]) -> Job:

@@ -115,6 +115,19 @@ _unfinished("ix_cutwork_job_asleep", "state", "turn", "due_at", where=f"{_QUEUED
 _unfinished("ix_cutwork_job_alarm", "state", "due_at", where="due_at IS NOT NULL")
 _unfinished("ix_cutwork_job_store", "state", "result_expires_at", where="state = 'storing'")
 _unfinished("ix_cutwork_job_lease", "state", "lease", where="lease IS NOT NULL")
+# What people look for by state. It holds no job that goes well, so these do not pay for it; where
+# it would hold all jobs it is not made: there the index of alarms has them too, in the same order.
+OVER = (State.CANCELLED, State.FAILED, State.HELD)
+PARTIAL_ONLY = ("postgresql", "sqlite")
+_over = text("state IN ('cancelled', 'failed', 'held')")
+Index(
+    "ix_cutwork_job_over",
+    job.c.state,
+    job.c.id,
+    postgresql_where=_over,
+    sqlite_where=_over,
+    info={"only": PARTIAL_ONLY},
+).ddl_if(dialect=PARTIAL_ONLY)  # type: ignore[arg-type]  # several are taken as well
 KEYED = text("idempotency_key IS NOT NULL")
 Index(
     "uq_cutwork_job_key",

@@ -71,6 +71,12 @@ def _count(low: int, high: int = 1_000_000_000) -> Callable[[str], Any]:
     return _number(low, high, whole=True)
 
 
+def _secret(text: str) -> str:
+    if len(text.strip()) < 16:
+        raise ValueError("must have at least 16 characters")
+    return text.strip()
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
@@ -375,6 +381,15 @@ class Settings:
         "Threads (or processes) of one worker; with fewer than the lanes together, one lane can"
         " keep the others waiting.",
         read=_count(1, 1000),
+    )
+    console_token: str = _setting(
+        "",
+        "What lets a person into the console, at least 16 characters. Empty: there is no console.",
+        read=_secret,
+        secret=True,
+    )
+    console_read_only: str = _setting(
+        "no", "`yes`: the console shows everything and changes nothing.", read=_one_of("no", "yes")
     )
     log_format: str = _setting(
         "text", "`text` for people, `json` for machines.", read=_one_of("text", "json")

@@ -6,6 +6,7 @@ The statements are taken from the wire, as the verbs send them, and explained wi
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -28,6 +29,8 @@ from sqlalchemy import event as hooks
 
 from cutwork import budget, guard, lanes, ledger, notices, pace, schema, turns
 from cutwork.clock import after
+from cutwork.console import counting, trends, troubles, walking
+from cutwork.console.filtering import Filter, Meta
 from cutwork.events import Kind
 from cutwork.settings import Settings
 from cutwork.states import ALARMED, AT_PROVIDER, DONE, Attempt, State
@@ -50,6 +53,7 @@ CROWD: list[tuple[State, float | None, str | None, int]] = [
     (State.SUCCEEDED, None, None, FINISHED - 1000),
     (State.FAILED, None, None, 500),
     (State.CANCELLED, None, None, 500),
+    (State.HELD, None, None, FEW),
     (State.QUEUED, LATER, None, SCHEDULED),
     (State.QUEUED, -5, None, BACKLOG),
     *[(state, -5, None, FEW) for state in sorted(ALARMED)],
@@ -78,6 +82,32 @@ ASKED: dict[str, Callable[[Connection], object]] = {
     "lapsed stores": lambda tx: ledger.release_stores(tx, 1, 10, lapsed=True),
     "lapse": lambda tx: ledger.lapse(tx, SETTINGS),
     "settle": lambda tx: ledger.settle(tx, SETTINGS),
+}
+
+
+def found(**texts: str) -> Callable[[Connection], object]:
+    """What the console asks for the jobs that fit a filter."""
+    state = State(texts["state"]) if "state" in texts else None
+    meta = Meta(("order",), "1", whole=True) if "meta" in texts else None
+    then = datetime(2026, 1, 1, tzinfo=UTC) if "before" in texts else None
+    wanted = Filter(texts, state=state, meta=meta, digits=texts.get("id", ""), before=then)
+    return lambda tx: walking.find(tx, wanted)
+
+
+# The console's pages, with what cannot be found among the million.
+LOOKED_AT: dict[str, Callable[[Connection], object]] = {
+    "counts": counting.count,
+    "trends": trends.read,
+    "troubles": troubles.read,
+    "cause": lambda tx: troubles.page(tx, State.HELD, "none", 200),
+    "all": found(),
+    **{f"state {state}": found(state=state) for state in State},
+    **{
+        f"no {name}": found(**{name: "0123456789abcdef"})
+        for name in ("key", "owner", "meta", "error", "id")
+    },
+    "a state's meta": found(state="succeeded", meta="1"),
+    "an old state": found(state="queued", before="2026"),
 }
 
 
@@ -161,21 +191,90 @@ def explain(
 ) -> list[tuple[str, set[str]]]:
     """Each statement about ``table`` that ``ask`` sends, and its ``ways`` just before it runs."""
     plans: list[tuple[str, set[str]]] = []
-    explaining = False
+
+    def look(statement: str, values: Any) -> None:
+        if re.search(rf"(FROM|UPDATE) {table}\b", statement):
+            plans.append((statement, ways(tx, statement, values, table)))
+
+    watched(tx, ask, look)
+    return plans
+
+
+def rows_read(tx: Connection, ask: Callable[[Connection], object]) -> int:
+    """How many rows or index entries the database looks at, as it says itself or is counted."""
+    return {"postgresql": _read_postgresql, "mysql": _read_mysql, "sqlite": _read_sqlite}[
+        tx.dialect.name
+    ](tx, ask)
+
+
+def _read_postgresql(tx: Connection, ask: Callable[[Connection], object]) -> int:
+    total = 0.0
+
+    def walk(node: dict[str, Any]) -> None:
+        nonlocal total
+        if "Scan" in node["Node Type"]:
+            thrown = node.get("Rows Removed by Filter", 0) + node.get(
+                "Rows Removed by Index Recheck", 0
+            )
+            total += (node["Actual Rows"] + thrown) * node["Actual Loops"]
+        for inner in node.get("Plans", []):
+            walk(inner)
+
+    def analyse(statement: str, values: Any) -> None:
+        if statement.lstrip().startswith(("SELECT", "WITH")):
+            told = tx.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values)
+            walk(told.scalar_one()[0]["Plan"])
+
+    watched(tx, ask, analyse)
+    return int(total)
+
+
+def _read_mysql(tx: Connection, ask: Callable[[Connection], object]) -> int:
+    def read() -> int:
+        told = tx.exec_driver_sql("SHOW SESSION STATUS LIKE 'Handler_read%%'")
+        return sum(int(row[1]) for row in told)
+
+    before = read()
+    ask(tx)
+    return read() - before
+
+
+def _read_sqlite(tx: Connection, ask: Callable[[Connection], object]) -> int:
+    """In steps of SQLite's own machine, of which a row takes a dozen at least."""
+    driver: Any = tx.connection.driver_connection
+    hundreds = 0
+
+    def count() -> int:
+        nonlocal hundreds
+        hundreds += 1
+        return 0
+
+    driver.set_progress_handler(count, 100)
+    try:
+        ask(tx)
+    finally:
+        driver.set_progress_handler(None, 0)
+    return hundreds * 100 // 12
+
+
+def watched(
+    tx: Connection, ask: Callable[[Connection], object], look: Callable[[str, Any], None]
+) -> None:
+    """Call ``look`` for each statement of ``ask``, just before it runs."""
+    looking = False
 
     def note(_tx: object, _cursor: object, statement: str, values: Any, *_: object) -> None:
-        nonlocal explaining
-        if re.search(rf"(FROM|UPDATE) {table}\b", statement) and not explaining:
-            explaining = True
-            plans.append((statement, ways(tx, statement, values, table)))
-            explaining = False
+        nonlocal looking
+        if not looking:
+            looking = True
+            look(statement, values)
+            looking = False
 
     hooks.listen(tx.engine, "before_cursor_execute", note)
     try:
         ask(tx)
     finally:
         hooks.remove(tx.engine, "before_cursor_execute", note)
-    return plans
 
 
 def _qmark(tx: Connection) -> bool:
@@ -292,6 +391,18 @@ def test_an_index_of_its_own_is_used_where_there_is_one(
     (_, found), *_ = explain(tx, ASKED[name])
 
     assert index in found
+
+
+@pytest.mark.parametrize("name", LOOKED_AT)
+def test_no_page_of_the_console_looks_at_a_tenth_of_the_jobs(tx: Connection, name: str) -> None:
+    assert 0 < rows_read(tx, LOOKED_AT[name]) < FINISHED / 10
+
+
+def test_a_page_that_looked_at_all_jobs_would_be_noticed(tx: Connection) -> None:
+    def count(tx: Connection) -> object:
+        return tx.execute(select(func.count()).where(schema.job.c.tries > 0)).scalar_one()
+
+    assert rows_read(tx, count) > FINISHED / 3
 
 
 def test_a_statement_without_an_index_would_be_noticed(tx: Connection) -> None:

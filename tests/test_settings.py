@@ -93,6 +93,8 @@ RULES: dict[str, tuple[str, Any, list[str]]] = {
     "notify_queue": ("shop", "shop", []),
     "notify_broker_url": ("redis://broker", "redis://broker", []),
     "concurrency": ("1", 1, ["0", "1001"]),
+    "console_token": (f" {LONG} ", LONG, ["short", "f" * 15]),
+    "console_read_only": ("yes", "yes", ["1", "true"]),
     "log_format": ("json", "json", ["xml"]),
     "log_level": ("DEBUG", "DEBUG", ["LOUD"]),
 }  # fmt: skip
@@ -224,7 +226,8 @@ def test_a_bad_value_in_a_file_is_refused_without_showing_it(tmp_path: Path) -> 
 
 def test_a_secret_is_in_no_text_of_the_settings() -> None:
     lists = ("api_tokens", "callback_secrets", "notify_secrets")
-    names = (*lists, "database_url", "broker_url", "storage_url", "notify_broker_url")
+    urls = ("database_url", "broker_url", "storage_url", "notify_broker_url")
+    names = (*lists, "console_token", *urls)
     given = {name: SIGNS if name == "notify_secrets" else SECRET for name in names}
     loaded = Settings.load({f"{PREFIX}{name.upper()}": text for name, text in given.items()})
 

@@ -114,6 +114,15 @@ def _create_job_indexes() -> None:
             postgresql_where=sa.text(where),
             sqlite_where=sa.text(where),
         )
+    if op.get_context().dialect.name in ("postgresql", "sqlite"):
+        over = sa.text("state IN ('cancelled', 'failed', 'held')")
+        op.create_index(
+            "ix_cutwork_job_over",
+            "cutwork_job",
+            ["state", "id"],
+            postgresql_where=over,
+            sqlite_where=over,
+        )
 
 
 def _create_attempt() -> None:
