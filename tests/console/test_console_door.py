@@ -12,8 +12,7 @@ from cutwork.console.app import Console
 from cutwork.console.patience import Patience
 from cutwork.console.session import Sessions
 from cutwork.errors import InvalidSetting
-from cutwork.settings import Settings
-from tests.console.client import TOKEN, Client
+from tests.console.client import TOKEN
 from tests.console.conftest import Enter
 from tests.services.processes import clean_environment
 from tests.world import World
