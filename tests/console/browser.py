@@ -9,7 +9,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.console.client import TOKEN
 from tests.services.chromium import FLAGS
+from tests.services.waiting import run_until
 
+_SEEN = """[...document.images].filter(
+  (one) => one.loading !== "lazy" || one.getBoundingClientRect().top < innerHeight)"""
 WIDE, NARROW = (1280, 860), (375, 740)
 _WATCH = """
 window.refused = [];
@@ -36,6 +39,15 @@ class Seen:
         self.page.get_by_label("Token").fill(TOKEN)
         self.page.get_by_role("button", name="Log in").click()
         self.page.wait_for_url(f"{self.url}/")
+
+    def broken(self) -> list[str]:
+        """Wait for the pictures that can be seen; the addresses of those that could not be had."""
+        # Not Playwright's own waiting: it evaluates text in the page, which may not do that.
+        run_until(lambda: self.page.evaluate(f"{_SEEN}.every((one) => one.complete)"))
+        broken: list[str] = self.page.evaluate(
+            f"{_SEEN}.filter((one) => !one.naturalWidth).map((one) => one.src)"
+        )
+        return broken
 
     def refused(self) -> list[str]:
         """What the page's own policy did not let it do."""

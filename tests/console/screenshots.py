@@ -28,7 +28,7 @@ SHOTS: dict[str, Callable[[Place], str]] = {
 def shoot(seen: Seen, path: str) -> bytes:
     """The page as it is when all its pictures are there."""
     seen.go(path)
-    seen.page.wait_for_function("[...document.images].every((one) => one.complete)")
+    assert seen.broken() == []
     return seen.page.screenshot()
 
 

@@ -55,15 +55,6 @@ def look(browser: Browser, place: Place) -> Iterator[Look]:
         one.__exit__(None, None, None)
 
 
-def loaded(seen: Seen) -> list[str]:
-    """Wait for the pictures; those that could not be shown."""
-    seen.page.wait_for_function("[...document.images].every((one) => one.complete)")
-    broken: list[str] = seen.page.evaluate(
-        "[...document.images].filter((one) => !one.naturalWidth).map((one) => one.src)"
-    )
-    return broken
-
-
 def test_the_token_is_typed_in_and_a_wrong_one_is_refused(look: Look) -> None:
     seen = look(enter=False)
     seen.go("/login")
@@ -95,7 +86,7 @@ def test_a_filter_is_applied_without_a_new_page_and_stands_in_the_address(look: 
     expect(seen.page.locator("tbody tr")).to_have_count(3)
     assert seen.page.url.endswith("state=failed&key=&owner=&meta=&error=&after=&before=&id=")
     assert seen.page.evaluate("window.same") is True
-    assert loaded(seen) == []
+    assert seen.broken() == []
     seen.page.reload()
     expect(seen.page.locator("tbody tr")).to_have_count(3)
 
@@ -103,7 +94,7 @@ def test_a_filter_is_applied_without_a_new_page_and_stands_in_the_address(look: 
 def test_the_slider_moves_by_key_and_by_pointer(look: Look, place: Place) -> None:
     seen = look()
     seen.go(f"/jobs/{place.job}")
-    assert loaded(seen) == []
+    assert seen.broken() == []
     after = seen.page.locator(".side.after")
     slider = seen.page.get_by_role("slider")
     middle = after.evaluate("one => getComputedStyle(one).clipPath")
@@ -228,7 +219,7 @@ def test_a_narrow_screen_shows_all_without_scrolling_aside(
 ) -> None:
     seen = look(NARROW)
     seen.go(SHOTS[name](place))
-    assert loaded(seen) == []
+    assert seen.broken() == []
 
     assert seen.page.evaluate("document.documentElement.scrollWidth") == NARROW[0]
 
@@ -252,7 +243,7 @@ def test_the_pages_of_the_docs_pictures_exist(look: Look, place: Place, name: st
     seen = look()
     seen.go(SHOTS[name](place))
 
-    assert loaded(seen) == []
+    assert seen.broken() == []
     expect(seen.page.get_by_role("heading", level=1)).to_be_visible()
     for scheme in SCHEMES:
         with Image.open(IMAGES / f"console-{name}-{scheme}.png") as picture:

@@ -158,11 +158,11 @@ def test_meta_is_found_by_path_or_by_word(world: World, person: Enter) -> None:
         assert told == [made[one] for one in reversed(expected)], text
 
 
-def aged(world: World, hours: float, **changes: Any) -> UUID:
+def aged(world: World, hours: float, state: State = State.SUCCEEDED, **changes: Any) -> UUID:
     """A job that was made so many hours ago, with an id of that time."""
     made = datetime.now(UTC) - timedelta(hours=hours)
     job_id = UUID(int=(int(made.timestamp() * 1000) << 80) + (7 << 76) + (2 << 62) + int(hours))
-    values = job_values(State.SUCCEEDED, created_at=made, **changes) | {"id": job_id}
+    values = job_values(state, created_at=made, **changes) | {"id": job_id}
     with world.engine.begin() as tx:
         tx.execute(insert(schema.job).values(values))
     return job_id
@@ -231,11 +231,10 @@ def test_walks_that_stop_in_different_places_lose_nothing(
     monkeypatch.setattr(walking, "LOOKED", 4)
     wanted: list[UUID] = []
     for number in range(30):
-        code = "lost" if number % 5 == 0 else "other"
+        code = "other" if number % 5 else "lost"
         state = State.HELD if number % 3 else State.FAILED
-        wanted += [aged(world, 30 - number, state=state, error_code=code)] if code == "lost" else []
-        if code != "lost":
-            aged(world, 30 - number, state=state, error_code=code)
+        made = aged(world, 30 - number, state, error_code=code)
+        wanted += [made] * (code == "lost")
 
     seen: list[UUID] = []
     older: UUID | None = None
