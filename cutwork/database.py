@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import (
     ARRAY,
@@ -33,12 +33,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuch
 from cutwork import schema
 from cutwork.errors import DatabaseNotReady, InvalidSetting
 
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
 P = ParamSpec("P")
 T = TypeVar("T")
-E = TypeVar("E", Engine, "AsyncEngine")
 
 # What an app may call its database, async drivers included, and the driver that roles use for it.
 _DRIVERS = {
@@ -156,7 +152,7 @@ def _ping_the_idle(made: Engine) -> None:
             raise DisconnectionError("the server closed an idle connection") from error
 
 
-def read_only(engine: E) -> E:
+def read_only(engine: Engine) -> Engine:
     """The same engine for lone SELECTs: no write lock on SQLite, no transaction elsewhere."""
     if engine.dialect.name == "sqlite":
         return engine.execution_options(cutwork_read_only=True)

@@ -43,7 +43,10 @@ async def wait_async(
     It may be cancelled at any time.
     """
     patience, wanted = _Patience(timeout), as_id(job_id)
+    before = _cancellations()
     while not (job := await _look_async(engine, wanted)).resting:
+        if _cancellations() > before:  # asyncmy swallows one that comes while it connects
+            raise asyncio.CancelledError
         await asyncio.sleep(patience.pause(job))
     return job
 
@@ -64,6 +67,11 @@ class _Patience:
         return pause
 
 
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
+
+
 def _look(engine: Engine, job_id: UUID) -> Job:
     with database.read_only(engine).connect() as tx:
         return records.read(tx, job_id)
@@ -72,5 +80,6 @@ def _look(engine: Engine, job_id: UUID) -> Job:
 async def _look_async(engine: "Engine | AsyncEngine", job_id: UUID) -> Job:
     if isinstance(engine, Engine):
         return await asyncio.to_thread(_look, engine, job_id)
-    async with database.read_only(engine).connect() as tx:
+    # Not read_only(): whoever is cancelled while it turns autocommit on loses the connection.
+    async with engine.connect() as tx:
         return await tx.run_sync(records.read, job_id)
