@@ -9,8 +9,8 @@ INSERT INTO cutwork_job (
     CAST(lpad(to_hex(CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)), 12, '0')
         || '7' || substr(replace(CAST(gen_random_uuid() AS text), '-', ''), 14) AS uuid),
     'segmentation', 'queued', 0, 0, 0, 5,
-    :'owner', :'key', CAST(:'request' AS jsonb),
-    encode(sha256(convert_to(:'request', 'UTF8')), 'hex'),
+    :'owner', :'key', CAST(CAST(:'request' AS text) AS jsonb),
+    encode(sha256(convert_to(CAST(:'request' AS text), 'UTF8')), 'hex'),
     statement_timestamp(), statement_timestamp()
 )
 ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING;
@@ -18,6 +18,6 @@ ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHIN
 SELECT
     id, state, error_code, error,
     result #>> '{files,image,uri}' AS image,
-    request_digest = encode(sha256(convert_to(:'request', 'UTF8')), 'hex') AS same_request
+    request_digest = encode(sha256(convert_to(CAST(:'request' AS text), 'UTF8')), 'hex') AS same_request
 FROM cutwork_job
 WHERE owner = :'owner' AND idempotency_key = :'key';

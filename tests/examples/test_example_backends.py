@@ -16,6 +16,7 @@ from cutwork import schema
 from cutwork.settings import Settings
 from cutwork.states import State
 from tests.conftest import SERVICES
+from tests.house import picture
 from tests.services.ports import free_port
 from tests.services.processes import Process, Processes
 from tests.services.waiting import run_until
@@ -162,9 +163,8 @@ def test_a_request_that_fails_after_the_enqueue_leaves_no_job(
     shops: Callable[[str], Shop], street: Street, name: str
 ) -> None:
     shop, customer = shops(name), f"{name}-guest"
-    data = PHOTOGRAPH.read_bytes()
 
-    orders = [shop.order(customer, data) for _ in range(3)]
+    orders = [shop.order(customer, picture()) for _ in range(3)]
 
     assert [one.status_code for one in orders] == [200, 200, 403]
     assert street.jobs(customer) == 2
@@ -190,7 +190,7 @@ def test_an_order_that_nobody_made_is_not_found(shops: Callable[[str], Shop], na
 
 def test_the_page_of_fastapi_is_told_by_an_event(shops: Callable[[str], Shop]) -> None:
     shop = shops("fastapi")
-    page = shop.order("ada", PHOTOGRAPH.read_bytes())
+    page = shop.order("ada", picture())
     assert f'EventSource("/orders/{page.url.rpartition("/")[2]}/events")' in page.text
 
     with shop.get(f"{page.url}/events", stream=True) as events:

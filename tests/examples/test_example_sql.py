@@ -238,7 +238,7 @@ def test_a_row_that_asks_for_nonsense_is_held_unpaid_and_stops_no_other(
         '{"image_url":"http://a.b/c","output_type":9}': "output_type",
         '{"image_url":"http://a.b/c","crop":"yes"}': "crop",
         '{"image_file":"/etc/passwd"}': "request",
-        "[]": "request",
+        "[]": "image_url",
     }
     bad = {
         told(run({"owner": "shop", "key": request, "request": request}))["id"]: field
