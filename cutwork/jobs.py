@@ -7,7 +7,6 @@ no HTTP client is needed here: a committed row is all that the reconciler waits 
 
 import json
 import re
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,25 +15,24 @@ from itertools import islice
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from cutwork import database, ledger, schema
 from cutwork import job as records
-from cutwork.errors import DatabaseNotReady, InvalidInput, JobNotFound, StillWorking
+from cutwork.errors import DatabaseNotReady, InvalidInput, JobNotFound
 from cutwork.intake import Entry, Intake
 from cutwork.job import Job
 from cutwork.request import Segmentation
 from cutwork.settings import Settings, current
-from cutwork.sources import shown, url_fault
+from cutwork.sources import Source, shown, url_fault
 from cutwork.states import State
 
 POLICIES = ("resubmit", "hold", "fail")
 DEFAULT_PRIORITY = 5
 _CHUNK = 1000
 _TASK = re.compile(r"[A-Za-z_][\w.:-]*")
-_SHORTEST_LOOK, _LONGEST_LOOK = 0.05, 1.0
 
 
 class Options(TypedDict, total=False):
@@ -55,7 +53,7 @@ def enqueue(
     segmentation: Segmentation | None = None,
     *,
     image_url: str | None = None,
-    image_file: Any = None,
+    image_file: Source | None = None,
     type: str = "",  # noqa: A002 - the provider's name for it
     output_type: int = 2,
     crop: bool = False,
@@ -124,28 +122,6 @@ def get(session: Session | Connection, job_id: UUID | str) -> Job:
         JobNotFound: no such job.
     """
     return records.read(_connection(session), as_id(job_id))
-
-
-def wait(engine: Engine, job_id: UUID | str, timeout: float = 60.0) -> Job:
-    """Look until the job is finished or held, for at most ``timeout`` seconds.
-
-    Takes an engine, not a session: each look is a transaction of its own.
-
-    Raises:
-        JobNotFound: no such job, or its transaction has not committed yet.
-        StillWorking: the time is over; the job goes on.
-    """
-    deadline, pause = time.monotonic() + timeout, _SHORTEST_LOOK
-    while True:
-        with database.read_only(engine).connect() as tx:
-            job = records.read(tx, as_id(job_id))
-        left = deadline - time.monotonic()
-        if job.resting:
-            return job
-        if left <= 0:
-            raise StillWorking(job.id, job.state, timeout)
-        time.sleep(min(pause, left))
-        pause = min(pause * 1.5, _LONGEST_LOOK)
 
 
 def cancel(session: Session | Connection, job_id: UUID | str) -> None:

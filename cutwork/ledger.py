@@ -249,12 +249,15 @@ def claim(
     return Ticket(job_id, fence, number, row.key_id, None, request, None, door.watched)
 
 
-def put_back(tx: Connection, job_id: UUID, reason: str) -> bool:
-    """A released job cannot even be prepared (its picture cannot be read): later, then held."""
+def put_back(tx: Connection, job_id: UUID, reason: str, *, permanent: bool = False) -> bool:
+    """A released job cannot even be prepared (its picture cannot be read): later, then held.
+
+    ``permanent`` says that trying again cannot help.
+    """
     row = rows.locked(tx, job_id)
     if row is None or row.state != State.QUEUED or row.lease != MESSAGE:
         return False
-    if row.tries + 1 >= _PREPARATIONS:
+    if permanent or row.tries + 1 >= _PREPARATIONS:
         return rows.hold(tx, row, "input_unreadable", reason)
     due, tries = policy.back_off(row.tries), rows.one_more(row.tries)
     return rows.touch(tx, row, due=due, tries=tries, error=reason[:500], turn=None)
