@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import event as hooks
 
-from cutwork import budget, guard, lanes, ledger, pace, schema, turns
+from cutwork import budget, guard, lanes, ledger, notices, pace, schema, turns
 from cutwork.clock import after
 from cutwork.console import counting, trends, troubles, walking
 from cutwork.console.filtering import Filter, Meta
@@ -47,7 +47,7 @@ CHEAP = HOT | {"PRIMARY", "pk_cutwork_job", "sqlite_autoindex_cutwork_job_1"}
 LATER = 3600
 FINISHED, SCHEDULED, BACKLOG, FEW = 1_000_000, 5_000, 5_000, 30
 # Attempts and events of a month, spread evenly.
-ATTEMPTS, EVENTS, MONTH = 200_000, 20_000, 30 * 86_400
+ATTEMPTS, EVENTS, TOLD, MONTH = 200_000, 20_000, 50_000, 30 * 86_400
 # In each, as seconds from now (None: no alarm): finished, for later, at work, and due.
 CROWD: list[tuple[State, float | None, str | None, int]] = [
     (State.SUCCEEDED, None, None, FINISHED - 1000),
@@ -120,7 +120,7 @@ def crowded(request: pytest.FixtureRequest, services: Services) -> Iterator[Engi
         with filling.begin() as tx:
             fill(tx)
         with filling.begin() as tx:
-            tables = " TABLE cutwork_job, cutwork_attempt, cutwork_event"
+            tables = " TABLE cutwork_job, cutwork_attempt, cutwork_event, cutwork_notice"
             tx.execute(text("ANALYZE" + tables * (tx.dialect.name == "mysql")))
         yield engine
 
@@ -152,7 +152,9 @@ def crowd(tx: Connection, table: Table, count: int, values: dict[str, Any], bloc
         if value is not None
     }
     if table is not schema.event:
-        given["id" if table is schema.job else "job_id"] = rising
+        given["job_id" if table is schema.attempt else "id"] = rising
+    if table is schema.notice:
+        given["job_id"] = rising
     rows = select(*given.values()).select_from(text(f"({series.format(count)}) AS numbers"))
     tx.execute(insert(table).from_select(list(given), rows, include_defaults=False))
 
@@ -173,6 +175,13 @@ def fill(tx: Connection) -> None:
     crowd(tx, schema.attempt, ATTEMPTS, made | zero | times)
     for kind in Kind:
         crowd(tx, schema.event, EVENTS // len(Kind), {"kind": kind, "at": then})
+    told = {"state": State.SUCCEEDED, "host": "shop.example", "tries": 1, "created_at": then}
+    crowd(tx, schema.notice, TOLD, {**told, "told_at": then})
+    for block, (due, lease) in enumerate([(-5, None), (LATER, None), (60, "worker")], 1):
+        with_alarm = {**told, "due_at": after(due), "lease": lease}
+        jobs_then = job_values(State.HELD, notify="https://shop.example/")
+        crowd(tx, schema.job, FEW, jobs_then, 100 + block)
+        crowd(tx, schema.notice, FEW, with_alarm, 100 + block)
     if tx.dialect.name == "mysql":
         tx.exec_driver_sql("SET SESSION unique_checks = 1, foreign_key_checks = 1")
 
@@ -345,6 +354,26 @@ def test_what_is_counted_of_late_is_found_by_its_time(
 
     assert plans
     assert all(found == {index} for _, found in plans), plans
+
+
+def claim_notices(tx: Connection) -> object:
+    return notices.claim(tx, notices.release(tx, SETTINGS), SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lanes.due, notices.busy, notices.count, claim_notices],
+    ids=["due", "busy", "count", "claim"],
+)
+def test_notices_that_are_still_to_be_told_are_found_among_those_that_are(
+    tx: Connection, ask: Callable[[Connection], object]
+) -> None:
+    plans = explain(tx, ask, "cutwork_notice")
+    cheap = {"ix_cutwork_notice_due_at", "ix_cutwork_notice_lease", "PRIMARY", "pk_cutwork_notice"}
+
+    assert plans
+    for statement, found in plans:
+        assert found <= cheap | {"sqlite_autoindex_cutwork_notice_1", *CHEAP}, statement
 
 
 @pytest.mark.parametrize(

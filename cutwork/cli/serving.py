@@ -10,7 +10,7 @@ from cutwork.cli.roles import role
 from cutwork.errors import InvalidSetting
 from cutwork.settings import current
 
-_LANES = ("submit", "check", "store")
+_LANES = ("submit", "check", "store", "notify")
 
 
 @click.command()
