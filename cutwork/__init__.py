@@ -18,10 +18,12 @@ from cutwork.errors import (
     WrongState,
 )
 from cutwork.job import File, Job, Try
-from cutwork.jobs import cancel, enqueue, enqueue_many, get, retry, wait
+from cutwork.jobs import cancel, enqueue, enqueue_many, get, retry
 from cutwork.request import Segmentation
 from cutwork.settings import Settings
 from cutwork.states import State
+from cutwork.storage import Storage
+from cutwork.waiting import wait, wait_async
 
 __all__ = [
     "CutworkError",
@@ -36,6 +38,7 @@ __all__ = [
     "Settings",
     "State",
     "StillWorking",
+    "Storage",
     "StorageError",
     "Try",
     "WrongState",
@@ -45,4 +48,5 @@ __all__ = [
     "get",
     "retry",
     "wait",
+    "wait_async",
 ]

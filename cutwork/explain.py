@@ -83,11 +83,14 @@ def explain(tx: Connection, job_id: UUID, settings: Settings) -> Explanation:
     query = select(schema.attempt).where(same).order_by(schema.attempt.c.number)
     attempts = list(tx.execute(query))
     events = tx.execute(select(schema.event).where(schema.event.c.job_id == job_id))
+    told = list(tx.execute(select(schema.notice).where(schema.notice.c.job_id == job_id)))
     moments = [_enqueued(row)]
     for made in attempts:
         moments += _told(made)
     moments += [Moment(one.at, one.kind, one.detail or "") for one in events]
     moments += [*_in_hand(row), *_download(row), *_endings(row)]
+    for one in told:
+        moments += _notice(row, one)
     return Explanation(
         job_id=job_id,
         state=row.state,
@@ -131,6 +134,20 @@ def _download(row: Row[Any]) -> list[Moment]:
         return []
     fence = f"for the download, fence {result['fence']}"
     return [Moment(datetime.fromisoformat(result["since"]), "lease", fence)]
+
+
+def _notice(row: Row[Any], one: Row[Any]) -> list[Moment]:
+    """Who is, or was, to be told of an end of the job."""
+    who = sources.shown(row.notify) if one.host else f"task {row.notify}"
+    owed = Moment(one.created_at, "notice", f"{who} is to be told that it is {one.state}")
+    tries = f"after {one.tries} tries" if one.tries != 1 else "at the first try"
+    if one.told_at is not None:
+        return [owed, Moment(one.told_at, "told", f"{who} heard that it is {one.state}, {tries}")]
+    if one.due_at is None:
+        return [owed]
+    fault = f"{one.error}; " if one.error else ""
+    again = f"{fault}again at {one.due_at:%H:%M:%S} UTC" if one.tries else "not yet"
+    return [owed, Moment(row.at, "untold", f"{who} was not told that it is {one.state} ({again})")]
 
 
 def _told(made: Row[Any]) -> list[Moment]:

@@ -1,6 +1,6 @@
 """A job as it is read back: plain values, the same names in Python, in JSON and in a terminal."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -61,6 +61,7 @@ class Job:
     idempotency_key: str | None
     priority: int
     meta: Any
+    notify: str | None = None
     attempts: tuple[Try, ...] = ()
     created_at: datetime | None = None
     due_at: datetime | None = None
@@ -100,11 +101,13 @@ class Job:
         return self._main.height if self._main else None
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the query of ``image_url``, as JSON-able values; times in ISO 8601."""
+        """Everything but the queries of addresses, as JSON-able values; times in ISO 8601."""
         names = ("task_id", "image", "mask", "image_width", "image_height")
         values = asdict(self) | {name: getattr(self, name) for name in names}
         if url := self.request.get("image_url"):  # its query may be a signature
             values["request"] = {**self.request, "image_url": shown(url)}
+        if self.notify and "://" in self.notify:
+            values["notify"] = shown(self.notify)
         plain: dict[str, Any] = _plain(values)
         return plain
 
@@ -158,6 +161,13 @@ def newest(
     return [_job(row, ()) for row in tx.execute(query.where(and_(True, *conditions)))]
 
 
+def several(tx: Connection, job_ids: Sequence[UUID]) -> list[Job]:
+    """These jobs in this order, without their attempts; those that are gone are left out."""
+    rows = tx.execute(select(schema.job).where(schema.job.c.id.in_(job_ids)))
+    found = {row.id: _job(row, ()) for row in rows}
+    return [found[one] for one in job_ids if one in found]
+
+
 def _job(row: Row[Any], tries: Iterable[Row[Any]]) -> Job:
     result = row.result or {}
     fault = row.error_code or row.error
@@ -170,6 +180,7 @@ def _job(row: Row[Any], tries: Iterable[Row[Any]]) -> Job:
         idempotency_key=row.idempotency_key,
         priority=row.priority,
         meta=row.meta,
+        notify=row.notify,
         attempts=tuple(_try(one) for one in tries),
         created_at=row.created_at,
         due_at=row.due_at,

@@ -34,6 +34,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    exists,
     or_,
     select,
     union_all,
@@ -51,7 +52,7 @@ from cutwork.page import RING_PAUSE, After, page
 from cutwork.report import Report, Verdict, failure
 from cutwork.request import Request, outputs_of
 from cutwork.rows import Seen
-from cutwork.schema import in_state, job
+from cutwork.schema import in_state, job, notice
 from cutwork.settings import Settings
 from cutwork.states import DONE, RESTING, Attempt, Event, State, before
 
@@ -248,12 +249,15 @@ def claim(
     return Ticket(job_id, fence, number, row.key_id, None, request, None, door.watched)
 
 
-def put_back(tx: Connection, job_id: UUID, reason: str) -> bool:
-    """A released job cannot even be prepared (its picture cannot be read): later, then held."""
+def put_back(tx: Connection, job_id: UUID, reason: str, *, permanent: bool = False) -> bool:
+    """A released job cannot even be prepared (its picture cannot be read): later, then held.
+
+    ``permanent`` says that trying again cannot help.
+    """
     row = rows.locked(tx, job_id)
     if row is None or row.state != State.QUEUED or row.lease != MESSAGE:
         return False
-    if row.tries + 1 >= _PREPARATIONS:
+    if permanent or row.tries + 1 >= _PREPARATIONS:
         return rows.hold(tx, row, "input_unreadable", reason)
     due, tries = policy.back_off(row.tries), rows.one_more(row.tries)
     return rows.touch(tx, row, due=due, tries=tries, error=reason[:500], turn=None)
@@ -548,10 +552,12 @@ def purgeable(
 ) -> list[Row[Any]]:
     """Finished jobs older than ``age`` seconds: id, request and result, oldest first.
 
+    Not those of which somebody is still to be told.
     ``beyond`` continues after a job that could not be purged, or after a page.
     """
     columns = select(job.c.id, job.c.state, job.c.request, job.c.result)
-    old = and_(job.c.state.in_(rows.names(DONE)), job.c.finished_at < after(-age))
+    told = ~exists().where(notice.c.job_id == job.c.id, notice.c.due_at.is_not(None))
+    old = and_(job.c.state.in_(rows.names(DONE)), job.c.finished_at < after(-age), told)
     if beyond is not None:
         old = and_(old, job.c.id > beyond)
     return list(tx.execute(columns.where(old).order_by(job.c.id).limit(limit)))

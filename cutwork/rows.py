@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from cutwork import database, gate
+from cutwork import database, gate, notices
 from cutwork.clock import after, now
 from cutwork.events import Kind, record
 from cutwork.job import beyond_snapshot
@@ -72,7 +72,25 @@ def move(
     if target is State.QUEUED:
         values["turn"] = None  # it gets one when it is due
     values["finished_at"] = After(0.0) if target in DONE else None
-    return compare_and_set(tx, row, values)
+    if not compare_and_set(tx, row, values):
+        return False
+    if target in RESTING and row.notify:
+        _owe(tx, {"job_id": row.id, "state": target, "notify": row.notify})
+    return True
+
+
+def _owe(tx: Connection, owed: dict[str, Any]) -> None:
+    """Somebody is to be told; a page writes all of its notices at its end."""
+    if (page := open_on(tx)) is None:
+        notices.add(tx, [owed])
+        return
+
+    def begin() -> list[dict[str, Any]]:
+        every: list[dict[str, Any]] = []
+        page.at_end.append(lambda: notices.add(tx, every))
+        return every
+
+    page.once("owed", begin).append(owed)
 
 
 def touch(tx: Connection, row: Seen, *, due: float, **changes: Any) -> bool:

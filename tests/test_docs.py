@@ -6,6 +6,7 @@ import re
 import runpy
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,17 @@ from tests.services.processes import Processes
 ROOT = Path(__file__).parent.parent
 PHOTOGRAPH = ROOT / "cutwork" / "cli" / "photographs" / "grace_hopper.jpg"
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("docker/*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        *ROOT.glob("docker/*.md"),
+        *ROOT.glob("examples/**/*.md"),
+    ]
+)
 DECISIONS = sorted(DOCS.glob("decisions/0*.md"))
 # Whom the docs may send a reader to; the others are examples and this machine.
-HOSTS = {"api.gpt.ge", "keepachangelog.com", "semver.org", "127.0.0.1"}
+HOSTS = {"api.gpt.ge", "keepachangelog.com", "semver.org", "www.standardwebhooks.com", "127.0.0.1"}
 REGISTRIES = ("pypi", "pythonhosted", "npmjs", "ghcr.io", "docker.io", "quay.io", "crates.io")
 GENERATE = runpy.run_path(str(DOCS / "generate.py"))
 
@@ -137,6 +145,16 @@ def test_the_example_is_an_order_with_its_cut_out(tmp_path: Path, processes: Pro
     assert state == "succeeded"
     with Image.open(urlsplit(uri).path) as cut_out:
         assert cut_out.mode == "RGBA"
+
+
+def test_the_snippets_of_the_backends_are_lines_of_the_examples_which_tests_run() -> None:
+    examples = [text(path) for path in (ROOT / "examples").rglob("*.py")]
+    snippets = blocks(DOCS / "backends.md", "python")
+
+    assert len(snippets) > 5
+    for snippet in snippets:
+        indented = [textwrap.indent(snippet, " " * depth) for depth in range(0, 13, 4)]
+        assert any(one in example for one in indented for example in examples), snippet
 
 
 def test_the_sandboxs_snippet_runs(capsys: pytest.CaptureFixture[str]) -> None:

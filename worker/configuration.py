@@ -7,9 +7,11 @@ from urllib.parse import urlsplit
 from cutwork.errors import InvalidSetting
 from cutwork.settings import Settings
 
+from . import files
+
 # A POST may take submit_timeout, and its outcome must be written after it.
 _DRAIN_MARGIN = 10.0
-LANES = ("submit", "check", "store")
+LANES = ("submit", "check", "store", "notify")
 
 
 def queue_name(lane: str) -> str:
@@ -73,6 +75,7 @@ def _transport(settings: Settings) -> dict[str, Any]:
                 "health_check_interval": 10,
             }
         case "filesystem":
+            files.use()
             return _folders(settings.home.absolute() / "broker")
         case "memory":
             return {"polling_interval": 0.05}

@@ -24,7 +24,7 @@ _PATIENCE = 60.0
     help="Where callbacks are heard.  [default: 127.0.0.1:8000, or the next free port]",
 )  # fmt: skip
 def up(bind: str) -> int:
-    """Run everything on this machine: the tables, a worker, the reconciler and the webhook.
+    """Run everything on this machine: the tables, a worker, the reconciler, webhook and console.
 
     Without CUTWORK_API_TOKENS the sandbox is the provider. Ctrl-C stops all of it; a second Ctrl-C
     does so at once.
@@ -32,13 +32,13 @@ def up(bind: str) -> int:
     settings, started = current(), time.monotonic()
     with lock.alone(settings.home):
         upgrade(settings)
-        chosen = house.plan(settings, os.environ, bind=bind)
+        chosen = house.plan(settings, os.environ, bind=bind, console=True)
         printer = Printer()
         printer.plan(settings.home, chosen)
         with Crew(chosen.roles, chosen.environ, printer.line) as crew:
             crew.start()
             if crew.wait_ready(_PATIENCE):
-                printer.ready(settings.home, time.monotonic() - started)
+                printer.ready(settings.home, time.monotonic() - started, chosen)
             elif not crew.asked:
                 printer.line("cutwork", f"not all are ready after {_PATIENCE:g} s, going on")
             while crew.tend(3600):
@@ -68,11 +68,12 @@ class Printer:
             click.echo(f"  {what:<10} {where}")
         click.echo(f"  {'roles':<10} {', '.join(one.name for one in chosen.roles)}")
 
-    def ready(self, home: Path, seconds: float) -> None:
+    def ready(self, home: Path, seconds: float, chosen: house.House) -> None:
         elsewhere = home.absolute() != Path(".cutwork").absolute()
         prefix = f"CUTWORK_HOME={home.absolute()} " if elsewhere else ""
         self.line("cutwork", f"ready ({seconds:.1f} s); now, in another terminal:")
         self.line("cutwork", f"  {prefix}cutwork enqueue photo.jpg --type person --wait")
+        self.line("cutwork", f"the console is {dict(chosen.plan)['console']}")
 
     def line(self, who: str, what: str) -> None:
         with self._alone:

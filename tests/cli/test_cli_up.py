@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+import requests
 from PIL import Image
 
 from cutwork.cli import house, lock
@@ -23,7 +25,7 @@ from tests.services.ports import free_port
 from tests.services.processes import Process, Processes, is_alive
 from tests.services.waiting import run_until
 
-ROLES = {"sandbox", "webhook", "worker", "reconciler"}
+ROLES = {"sandbox", "webhook", "worker", "reconciler", "console"}
 READY = "ready ("
 
 
@@ -81,7 +83,7 @@ def test_the_roles_are_named_with_where_they_are(up: Running) -> None:
 
     assert f"sqlite:///{up.directory / '.cutwork' / 'cutwork.db'}" in said
     assert "the sandbox at http://127.0.0.1:" in said
-    assert "roles      sandbox, webhook, worker, reconciler" in said
+    assert "roles      sandbox, webhook, worker, reconciler, console" in said
 
 
 def test_a_person_becomes_a_transparent_png(up: Running) -> None:
@@ -175,6 +177,21 @@ def test_the_made_up_secrets_are_nobody_elses_to_read(up: Running) -> None:
         assert not any(path.read_text().strip() in words for words in commands)
 
 
+def test_the_printed_link_lets_into_the_console(up: Running) -> None:
+    (link,) = set(re.findall(r"http://127\.0\.0\.1:\d+/\?token=\S+", up.process.log))
+
+    with requests.Session() as person:
+        page = person.get(link, timeout=10)
+
+    assert page.status_code == 200
+    assert "token" not in page.url
+    assert "<h1>Overview</h1>" in page.text
+    path = up.directory / ".cutwork" / "console-token"
+    assert path.stat().st_mode & 0o777 == 0o600
+    commands = (" ".join(child.cmdline()) for child in up.family())
+    assert not any(path.read_text().strip() in words for words in commands)
+
+
 def test_a_role_that_dies_is_started_again(up: Running) -> None:
     (worker,) = (one for one in up.family() if one.cmdline()[-1] == "worker")
     worker.kill()
@@ -191,7 +208,7 @@ def test_a_signal_ends_it_with_all_its_processes(tmp_path: Path, processes: Proc
     running.process.signal(signal.SIGTERM)
 
     assert running.process.wait(30) == 0
-    assert len(family) >= len(ROLES) + 1  # granian has a worker of its own
+    assert len(family) >= len(ROLES) + 2  # granian has a worker of its own
     assert not any(is_alive(one) for one in family)
     assert "reconciler stopped" in running.process.log  # asked, not killed
 
@@ -239,6 +256,19 @@ def test_a_configured_webhook_keeps_its_secret_and_its_url(tmp_path: Path) -> No
     assert chosen.environ["CUTWORK_PUBLIC_URL"] == "https://hooks.example"
     assert chosen.environ["CUTWORK_CALLBACK_SECRETS"] == "0123456789abcdef"
     assert not (tmp_path / "callback-secret").exists()
+
+
+def test_a_configured_consoles_token_is_kept_and_not_told(tmp_path: Path) -> None:
+    token = "0123456789abcdef"
+    settings = Settings(home=tmp_path, console_token=token)
+    environ = {"CUTWORK_CONSOLE_TOKEN": token}
+
+    chosen = house.plan(settings, environ, bind="127.0.0.1:0", console=True)
+
+    assert chosen.roles[-1].name == "console"
+    assert chosen.environ["CUTWORK_CONSOLE_TOKEN"] == token
+    assert token not in str(chosen.plan)
+    assert not (tmp_path / "console-token").exists()
 
 
 def test_yesterdays_secrets_are_used_again(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from tests.services import mariadb, postgresql, rabbitmq, redis, sqlite
+from tests.services import chromium, mariadb, postgresql, rabbitmq, redis, sqlite
 from tests.services.outcome import Missing, Service, Unusable
 from tests.services.private import PrivateServer, find_program
 
@@ -18,6 +18,7 @@ FINDERS: Mapping[str, Finder] = {
     "mariadb": mariadb.find,
     "redis": redis.find,
     "rabbitmq": rabbitmq.find,
+    "chromium": chromium.find,
 }
 PRIVATE: Mapping[str, type[PrivateServer]] = {
     "postgresql": postgresql.PrivatePostgreSQL,
@@ -31,6 +32,7 @@ NAMES = {
     "mariadb": "MariaDB",
     "redis": "Redis",
     "rabbitmq": "RabbitMQ",
+    "chromium": "Chromium",
 }
 
 
