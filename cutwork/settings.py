@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cutwork.errors import InvalidSetting
+from cutwork.spans import span
 
 PREFIX = "CUTWORK_"
 
@@ -68,6 +69,10 @@ def _seconds(low: float = 0, high: float = 30 * 86400) -> Callable[[str], Any]:
 
 def _count(low: int, high: int = 1_000_000_000) -> Callable[[str], Any]:
     return _number(low, high, whole=True)
+
+
+def _kept(text: str) -> float:
+    return span(text, most=100 * 366 * 86400)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -332,6 +337,22 @@ class Settings:
         "Threads (or processes) of one worker; with fewer than the lanes together, one lane can"
         " keep the others waiting.",
         read=_count(1, 1000),
+    )
+    keep_inputs: float = _setting(
+        0.0,
+        "Source pictures are deleted so long after their job is finished (30d, 12h). 0: never.",
+        unit="s",
+        read=_kept,
+    )
+    keep_results: float = _setting(0.0, "The same for results.", unit="s", read=_kept)
+    keep_jobs: float = _setting(
+        0.0, "The same for whole jobs: their rows and all their pictures.", unit="s", read=_kept
+    )
+    purge_every: float = _setting(
+        600.0,
+        "How often each reconciler looks for what is to be deleted.",
+        unit="s",
+        read=_seconds(1, 7 * 86400),
     )
     log_format: str = _setting(
         "text", "`text` for people, `json` for machines.", read=_one_of("text", "json")

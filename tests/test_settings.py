@@ -81,6 +81,10 @@ RULES: dict[str, tuple[str, Any, list[str]]] = {
     "check_lane": ("1", 1, ["0", "10001"]),
     "store_lane": ("1", 1, ["0", "10001"]),
     "concurrency": ("1", 1, ["0", "1001"]),
+    "keep_inputs": ("30d", 30 * 86400.0, ["-1", "soon", "30y", "nan", "99999d"]),
+    "keep_results": ("90 min", 5400.0, ["1e3", "d"]),
+    "keep_jobs": ("1.5h", 5400.0, ["forever"]),
+    "purge_every": ("60", 60.0, ["0.5", "604801", "10m"]),
     "log_format": ("json", "json", ["xml"]),
     "log_level": ("DEBUG", "DEBUG", ["LOUD"]),
 }  # fmt: skip

@@ -68,7 +68,10 @@ def test_a_misspelt_command_is_recognized(command: Command) -> None:
         (["enqueue"], "missing argument"),
         (["list", "--limit", "0"], "--limit"),
         (["list", "--state", "gone"], "'gone' is not one of"),
-        (["purge", "--older-than", "soon"], "'soon' is no span of time"),
+        (
+            ["purge", "--older-than", "soon"],
+            "'soon' must be a span of time such as 30d, 12h, 90min or 45s",
+        ),
         (["up", "--bind", "8000"], "--bind must be HOST:PORT"),
         (["webhook", "--workers", "0"], "--workers"),
         (["sandbox", "--bind", "127.0.0.1:0", "--latency", "soon"], "--latency must be seconds"),
