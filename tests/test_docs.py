@@ -247,7 +247,7 @@ def test_the_settings_are_those_of_the_table() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["architecture.md", "performance.md", "reliability.md", "sandbox.md"]
+    "name", ["architecture.md", "doctor.md", "performance.md", "reliability.md", "sandbox.md"]
 )
 def test_the_generated_parts_are_up_to_date(name: str) -> None:
     page = text(DOCS / name)
