@@ -11,7 +11,7 @@ from cutwork.errors import InvalidInput, JobNotFound, WrongState
 from cutwork.settings import Settings
 from cutwork.states import State
 
-PAGE = 200
+PAGE = 100
 
 
 @dataclass(frozen=True)
