@@ -88,7 +88,7 @@ def explain(tx: Connection, job_id: UUID, settings: Settings) -> Explanation:
     for made in attempts:
         moments += _told(made)
     moments += [Moment(one.at, one.kind, one.detail or "") for one in events]
-    moments += [*_in_hand(row), *_download(row), *_endings(row)]
+    moments += [*_in_hand(row), *_download(row), *_endings(row), *_purges(row)]
     for one in told:
         moments += _notice(row, one)
     return Explanation(
@@ -125,6 +125,13 @@ def _endings(row: Row[Any]) -> list[Moment]:
         return []
     by = f"decided by {row.decided_by}" if row.decided_by else ""
     return [Moment(row.finished_at, _ENDINGS.get(State(row.state), row.state), by)]
+
+
+def _purges(row: Row[Any]) -> list[Moment]:
+    """What was deleted of it, and when."""
+    gone = (("the source picture", row.input_purged_at), ("the results", row.result_purged_at))
+    told = "deleted from storage, as it was kept long enough"
+    return [Moment(at, "purged", f"{what}, {told}") for what, at in gone if at is not None]
 
 
 def _download(row: Row[Any]) -> list[Moment]:
@@ -216,6 +223,9 @@ def _stands(row: Row[Any], attempts: list[Row[Any]]) -> str:
             return "The provider is done; the result is not in our storage yet."
         case State.HELD:
             return f"It is held for a person ({fault})."
+        case State.SUCCEEDED if row.result_purged_at is not None:
+            deleted = f"{row.result_purged_at:%Y-%m-%d}"
+            return f"It succeeded (decided by {row.decided_by}); its files were deleted {deleted}."
         case State.SUCCEEDED:
             return f"It succeeded; its files are stored (decided by {row.decided_by})."
         case State.FAILED:
@@ -237,6 +247,8 @@ def _next(row: Row[Any], settings: Settings) -> str:
             return f"A callback completes it; else the provider is asked {when}."
         case State.STORING:
             return f"The result is fetched {when}."
+        case State.HELD | State.FAILED | State.CANCELLED if row.input_purged_at is not None:
+            return "Nothing; it cannot be submitted again, its source picture was deleted."
         case State.HELD | State.FAILED | State.CANCELLED:
             return "Nothing by itself; `cutwork retry` sends it again, and says if that costs."
     return "Nothing more."

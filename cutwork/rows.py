@@ -205,6 +205,12 @@ def take_late_permit(tx: Connection, key_id: str, settings: Settings) -> bool:
     return once(tx, ("late permits", key_id), look).take()
 
 
+def input_purged(tx: Connection, job_id: UUID) -> bool:
+    """Whether the job's source picture was deleted from our storage."""
+    purged = select(job.c.id).where(job.c.id == job_id, job.c.input_purged_at.is_not(None))
+    return tx.execute(purged).one_or_none() is not None
+
+
 def add_attempt(tx: Connection, **values: Any) -> None:
     """The intent of a submit, as of now."""
     if (page := open_on(tx)) is not None:

@@ -82,6 +82,8 @@ job = Table(
     Column("decided_by", String(16)),
     Column("created_at", Time, nullable=False),
     Column("finished_at", Time),
+    Column("input_purged_at", Time, comment="its source picture was deleted from storage"),
+    Column("result_purged_at", Time, comment="its results were deleted from storage"),
     **_OPTIONS,
 )
 
@@ -96,8 +98,8 @@ def in_state(*states: State) -> ColumnElement[bool]:
     return job.c.state == words[0] if len(words) == 1 else job.c.state.in_(words)
 
 
-def _unfinished(name: str, *columns: str, where: str) -> Index:
-    """An index that holds unfinished jobs only, where the database can; MariaDB's holds all."""
+def _some(name: str, *columns: str, where: str) -> Index:
+    """An index that holds some jobs only, where the database can; MariaDB's holds all."""
     return Index(
         name,
         *(job.c[column] for column in columns),
@@ -107,14 +109,13 @@ def _unfinished(name: str, *columns: str, where: str) -> Index:
 
 
 _QUEUED = "state = 'queued'"
-_unfinished(
-    "ix_cutwork_job_queue", "state", "priority", "turn", where=f"{_QUEUED} AND turn IS NOT NULL"
-)
-_unfinished("ix_cutwork_job_turn", "state", "owner", "priority", "turn", where=_QUEUED)
-_unfinished("ix_cutwork_job_asleep", "state", "turn", "due_at", where=f"{_QUEUED} AND turn IS NULL")
-_unfinished("ix_cutwork_job_alarm", "state", "due_at", where="due_at IS NOT NULL")
-_unfinished("ix_cutwork_job_store", "state", "result_expires_at", where="state = 'storing'")
-_unfinished("ix_cutwork_job_lease", "state", "lease", where="lease IS NOT NULL")
+_some("ix_cutwork_job_queue", "state", "priority", "turn", where=f"{_QUEUED} AND turn IS NOT NULL")
+_some("ix_cutwork_job_turn", "state", "owner", "priority", "turn", where=_QUEUED)
+_some("ix_cutwork_job_asleep", "state", "turn", "due_at", where=f"{_QUEUED} AND turn IS NULL")
+_some("ix_cutwork_job_alarm", "state", "due_at", where="due_at IS NOT NULL")
+_some("ix_cutwork_job_store", "state", "result_expires_at", where="state = 'storing'")
+_some("ix_cutwork_job_lease", "state", "lease", where="lease IS NOT NULL")
+_some("ix_cutwork_job_finished", "finished_at", where="finished_at IS NOT NULL")
 # What people look for by state. It holds no job that goes well, so these do not pay for it; where
 # it would hold all jobs it is not made: there the index of alarms has them too, in the same order.
 OVER = (State.CANCELLED, State.FAILED, State.HELD)

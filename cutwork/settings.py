@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cutwork.errors import InvalidSetting
+from cutwork.spans import span
 
 PREFIX = "CUTWORK_"
 
@@ -75,6 +76,10 @@ def _secret(text: str) -> str:
     if len(text.strip()) < 16:
         raise ValueError("must have at least 16 characters")
     return text.strip()
+
+
+def _kept(text: str) -> float:
+    return span(text, most=100 * 366 * 86400)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -390,6 +395,22 @@ class Settings:
     )
     console_read_only: str = _setting(
         "no", "`yes`: the console shows everything and changes nothing.", read=_one_of("no", "yes")
+    )
+    keep_inputs: float = _setting(
+        0.0,
+        "Source pictures are deleted so long after their job is finished (30d, 12h). 0: never.",
+        unit="s",
+        read=_kept,
+    )
+    keep_results: float = _setting(0.0, "The same for results.", unit="s", read=_kept)
+    keep_jobs: float = _setting(
+        0.0, "The same for whole jobs: their rows and all their pictures.", unit="s", read=_kept
+    )
+    purge_every: float = _setting(
+        600.0,
+        "How often each reconciler looks for what is to be deleted.",
+        unit="s",
+        read=_seconds(1, 7 * 86400),
     )
     log_format: str = _setting(
         "text", "`text` for people, `json` for machines.", read=_one_of("text", "json")

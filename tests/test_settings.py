@@ -95,6 +95,10 @@ RULES: dict[str, tuple[str, Any, list[str]]] = {
     "concurrency": ("1", 1, ["0", "1001"]),
     "console_token": (f" {LONG} ", LONG, ["short", "f" * 15]),
     "console_read_only": ("yes", "yes", ["1", "true"]),
+    "keep_inputs": ("30d", 30 * 86400.0, ["-1", "soon", "30y", "nan", "99999d"]),
+    "keep_results": ("90 min", 5400.0, ["1e3", "d"]),
+    "keep_jobs": ("1.5h", 5400.0, ["forever"]),
+    "purge_every": ("60", 60.0, ["0.5", "604801", "10m"]),
     "log_format": ("json", "json", ["xml"]),
     "log_level": ("DEBUG", "DEBUG", ["LOUD"]),
 }  # fmt: skip

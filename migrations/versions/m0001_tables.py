@@ -84,6 +84,8 @@ def _create_job() -> None:
         sa.Column("decided_by", sa.String(16)),
         sa.Column("created_at", _TIME, nullable=False),
         sa.Column("finished_at", _TIME),
+        sa.Column("input_purged_at", _TIME, comment="its source picture was deleted from storage"),
+        sa.Column("result_purged_at", _TIME, comment="its results were deleted from storage"),
         sa.PrimaryKeyConstraint("id", name="pk_cutwork_job"),
         **_OPTIONS,
     )
@@ -103,6 +105,7 @@ def _create_job_indexes() -> None:
         "ix_cutwork_job_alarm": (["state", "due_at"], "due_at IS NOT NULL"),
         "ix_cutwork_job_store": (["state", "result_expires_at"], "state = 'storing'"),
         "ix_cutwork_job_lease": (["state", "lease"], "lease IS NOT NULL"),
+        "ix_cutwork_job_finished": (["finished_at"], "finished_at IS NOT NULL"),
         "uq_cutwork_job_key": (["owner", "idempotency_key"], "idempotency_key IS NOT NULL"),
     }
     for name, (columns, where) in partial.items():

@@ -18,12 +18,15 @@ import requests
 from PIL import Image
 
 from cutwork.cli import house, lock
+from cutwork.doctor import examine_outside, glance
 from cutwork.errors import InvalidSetting
+from cutwork.sandbox.server import Sandbox
 from cutwork.settings import Settings
 from tests.cli.conftest import PHOTOGRAPHS, Said, cutwork_process
 from tests.services.ports import free_port
 from tests.services.processes import Process, Processes, is_alive
 from tests.services.waiting import run_until
+from tests.webhook.proxies import says, serving
 
 ROLES = {"sandbox", "webhook", "worker", "reconciler", "console"}
 READY = "ready ("
@@ -231,6 +234,30 @@ def test_killed_outright_it_leaves_no_process_behind(tmp_path: Path, processes: 
     running.process.wait()
 
     run_until(lambda: not any(is_alive(one) for one in family), 15, "all have ended")
+
+
+def test_it_warns_in_the_doctors_words(tmp_path: Path, processes: Processes) -> None:
+    with Sandbox(tokens=["another-key"]) as sandbox, serving(says("404 Not Found")) as address:
+        running = Running(
+            tmp_path, processes, CUTWORK_API_TOKENS="sk-hush", CUTWORK_API_URL=sandbox.url,
+            CUTWORK_PUBLIC_URL=address, CUTWORK_CONCURRENCY="3",
+        )  # fmt: skip
+        log = running.process.wait_for_log("route /callbacks/ of that address")
+        settings = Settings(
+            home=tmp_path / ".cutwork", api_tokens=("sk-hush",), api_url=sandbox.url,
+            public_url=address, callback_secrets=("0123456789abcdef",), concurrency=3,
+        )  # fmt: skip
+        wrong = [*glance(settings), *examine_outside(settings)]
+        running.process.stop()
+
+    assert [one.code for one in wrong] == ["lanes_wide", "key_refused", "url_other"]
+    for one in wrong:
+        assert f"{one.about}: {one.sentence}" in log
+        assert f"→ {one.remedy}" in log
+    before, _, after = log.partition(READY)
+    assert wrong[0].sentence in before
+    assert wrong[1].sentence in after
+    assert "hush" not in log
 
 
 def test_with_a_token_and_no_public_url_there_is_no_webhook(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_scaling_counts_on_what_exists_and_goes_no_further_than_is_of_use() -> N
         if not name.endswith("_FILE")
     }
     read = Settings.of(**chosen)
-    lanes = read.submit_lane + read.check_lane + read.store_lane
+    lanes = read.submit_lane + read.check_lane + read.store_lane + read.notify_lane
 
     assert spec["maxReplicaCount"] == ceil(lanes / read.concurrency) + 1
     assert spec["minReplicaCount"] == worker["spec"]["replicas"]
