@@ -9,16 +9,19 @@ What a backend app needs is here; it pulls in neither Celery nor an HTTP client.
 from cutwork.errors import (
     CutworkError,
     DatabaseNotReady,
+    InputPurged,
     InvalidInput,
     InvalidSetting,
     JobNotFound,
     KeyConflict,
+    OwnerBusy,
     StillWorking,
     StorageError,
     WrongState,
 )
 from cutwork.job import File, Job, Try
 from cutwork.jobs import cancel, enqueue, enqueue_many, get, retry
+from cutwork.purging import erase_owner
 from cutwork.request import Segmentation
 from cutwork.settings import Settings
 from cutwork.states import State
@@ -29,11 +32,13 @@ __all__ = [
     "CutworkError",
     "DatabaseNotReady",
     "File",
+    "InputPurged",
     "InvalidInput",
     "InvalidSetting",
     "Job",
     "JobNotFound",
     "KeyConflict",
+    "OwnerBusy",
     "Segmentation",
     "Settings",
     "State",
@@ -45,6 +50,7 @@ __all__ = [
     "cancel",
     "enqueue",
     "enqueue_many",
+    "erase_owner",
     "get",
     "retry",
     "wait",

@@ -13,6 +13,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from cutwork.cli.settings import settings
+from cutwork.finding import FINDINGS, OK
 from cutwork.sandbox.faults import CATALOGUE, Fault
 from cutwork.states import DONE, TRANSITIONS, State
 
@@ -60,6 +61,17 @@ def mutants() -> str:
     ]
     head = "| | mutant | what is taken out | which test notices |\n|---|---|---|---|"
     return "\n".join([head, *lines, ""])
+
+
+def findings() -> str:
+    """What the doctor may say, but for what is well."""
+    rows = [
+        f"| `{code}` | {level} | {about} | {sentence} | {remedy} |"
+        for code, (level, about, sentence, remedy) in FINDINGS.items()
+        if level != OK
+    ]
+    head = "| code | | about | sentence | remedy |\n|---|---|---|---|---|"
+    return re.sub(r"\{(\w+):[^}]*\}", r"{\1}", "\n".join([head, *rows, ""]))
 
 
 def performance() -> str:
@@ -137,6 +149,7 @@ def page_of_settings() -> str:
 def filled(page: str) -> str:
     """The page with its generated parts as they should be."""
     parts = {"states": states, "faults": faults, "mutants": mutants, "performance": performance}
+    parts["findings"] = findings
     return _PART.sub(lambda part: f"{part[1]}{parts[part[2]]()}{part[3]}", page)
 
 
@@ -151,7 +164,7 @@ def _times(fault: Fault) -> str:
 
 def main() -> None:
     (DOCS / "settings.md").write_text(page_of_settings(), encoding="utf-8")
-    for name in ("architecture.md", "performance.md", "reliability.md", "sandbox.md"):
+    for name in ("architecture.md", "doctor.md", "performance.md", "reliability.md", "sandbox.md"):
         page = DOCS / name
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
     CHART.write_text(chart(), encoding="utf-8")

@@ -43,7 +43,7 @@ PAGES = sorted(
 )
 DECISIONS = sorted(DOCS.glob("decisions/0*.md"))
 # Whom the docs may send a reader to; the others are examples and this machine.
-HOSTS = {"api.gpt.ge", "keepachangelog.com", "semver.org", "127.0.0.1"}
+HOSTS = {"api.gpt.ge", "keepachangelog.com", "semver.org", "www.standardwebhooks.com", "127.0.0.1"}
 REGISTRIES = ("pypi", "pythonhosted", "npmjs", "ghcr.io", "docker.io", "quay.io", "crates.io")
 GENERATE = runpy.run_path(str(DOCS / "generate.py"))
 
@@ -247,7 +247,7 @@ def test_the_settings_are_those_of_the_table() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["architecture.md", "performance.md", "reliability.md", "sandbox.md"]
+    "name", ["architecture.md", "doctor.md", "performance.md", "reliability.md", "sandbox.md"]
 )
 def test_the_generated_parts_are_up_to_date(name: str) -> None:
     page = text(DOCS / name)

@@ -10,13 +10,17 @@ _PLACES = {
     "worker": "cutwork.worker.main:serve_jobs",
     "reconciler": "cutwork.worker.main:reconcile",
     "webhook": "cutwork.webhook.main:serve",
+    "console": "cutwork.console.main:serve",
     "sandbox": "cutwork.sandbox.server:serve",
     "drill": "cutwork.drill.soak:drill",
     "db upgrade": "cutwork.migrations.upgrade:upgrade",
     "db check": "cutwork.migrations.upgrade:differences",
 }
 # What each extra of the package brings, as its modules are called.
-_EXTRAS = {"cv2": "sandbox", "multipart": "sandbox", "numpy": "sandbox", "granian": "webhook"}
+_EXTRAS = {
+    "cv2": "sandbox", "multipart": "sandbox", "numpy": "sandbox", "granian": "webhook",
+    "jinja2": "console", "markupsafe": "console",
+}  # fmt: skip
 
 
 def role(name: str) -> Callable[..., Any]:
