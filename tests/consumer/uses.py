@@ -49,7 +49,7 @@ def order(session: Session, tx: Connection, settings: Settings) -> None:
         session, image_url="https://shop.example/a.jpg", type="person", output_type=1, crop=True,
         format="jpg", bg_color="ffffff", idempotency_key="order-1", owner="shop", priority=2,
         not_before=datetime.now(UTC), meta={"order": 1}, on_uncertain="hold", max_paid_attempts=1,
-        settings=settings,
+        notify="shop.tasks.cut_done", settings=settings,
     )  # fmt: skip
     asked = (Segmentation(image_url=f"https://shop.example/{name}.jpg") for name in "ab")
     assert_type(enqueue_many(session, asked, idempotency_keys=["a", None]), list[UUID])
