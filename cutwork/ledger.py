@@ -563,8 +563,8 @@ def purgeable(
     """Jobs that finished more than ``age`` seconds ago, and less than ``younger``, oldest first.
 
     Not those of which somebody is still to be told, unless one ``owner`` is asked for: his are to
-    be forgotten. ``files`` is ``input`` or ``result``: jobs that have such files in storage still. ``beyond``
-    continues after a row that this gave.
+    be forgotten. ``files`` is ``input`` or ``result``: jobs that have such files in storage still.
+    ``beyond`` continues after a row that this gave.
     """
     columns = select(
         *(job.c[name] for name in ("id", "request", "result", "finished_at")),
