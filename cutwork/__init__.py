@@ -21,7 +21,7 @@ from cutwork.errors import (
 )
 from cutwork.job import File, Job, Try
 from cutwork.jobs import cancel, enqueue, enqueue_many, get, retry
-from cutwork.purging import erase_owner
+from cutwork.purging import Purged, erase_owner
 from cutwork.request import Segmentation
 from cutwork.settings import Settings
 from cutwork.states import State
@@ -39,6 +39,7 @@ __all__ = [
     "JobNotFound",
     "KeyConflict",
     "OwnerBusy",
+    "Purged",
     "Segmentation",
     "Settings",
     "State",

@@ -119,7 +119,8 @@ def create_app() -> FastAPI:
     @app.get("/orders/{number}/events")
     async def events(number: int) -> StreamingResponse:
         _, job = await look_up(number)
-        return StreamingResponse(news(engine, job.id), media_type="text/event-stream")
+        at_once = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(news(engine, job.id), 200, at_once, "text/event-stream")
 
     @app.get("/orders/{number}/picture")
     async def picture(number: int) -> Response:

@@ -17,11 +17,14 @@ from cutwork import (
     CutworkError,
     DatabaseNotReady,
     File,
+    InputPurged,
     InvalidInput,
     InvalidSetting,
     Job,
     JobNotFound,
     KeyConflict,
+    OwnerBusy,
+    Purged,
     Segmentation,
     Settings,
     State,
@@ -33,6 +36,7 @@ from cutwork import (
     cancel,
     enqueue,
     enqueue_many,
+    erase_owner,
     get,
     retry,
     wait,
@@ -49,7 +53,7 @@ def order(session: Session, tx: Connection, settings: Settings) -> None:
         session, image_url="https://shop.example/a.jpg", type="person", output_type=1, crop=True,
         format="jpg", bg_color="ffffff", idempotency_key="order-1", owner="shop", priority=2,
         not_before=datetime.now(UTC), meta={"order": 1}, on_uncertain="hold", max_paid_attempts=1,
-        settings=settings,
+        notify="shop.tasks.cut_done", settings=settings,
     )  # fmt: skip
     asked = (Segmentation(image_url=f"https://shop.example/{name}.jpg") for name in "ab")
     assert_type(enqueue_many(session, asked, idempotency_keys=["a", None]), list[UUID])
@@ -94,6 +98,10 @@ def show(job: Job, environ: dict[str, str]) -> bytes:
     return assert_type(storage.get(job.image or ""), bytes)
 
 
+def forget(engine: Engine, storage: Storage) -> None:
+    assert_type(erase_owner(engine, "shop", storage=storage, cancel=True, dry_run=True), Purged)
+
+
 def explain(fault: CutworkError) -> list[Any]:
     match fault:
         case InvalidInput() | InvalidSetting():
@@ -106,7 +114,9 @@ def explain(fault: CutworkError) -> list[Any]:
             return [assert_type(fault.allowed, list[str])]
         case DatabaseNotReady():
             return [assert_type(fault.found, str | None)]
-        case JobNotFound():
+        case OwnerBusy():
+            return [assert_type(fault.owner, str)]
+        case JobNotFound() | InputPurged():
             return [fault.job_id]
         case StorageError():
             return [assert_type(fault.uri, str)]

@@ -15,10 +15,10 @@ from sqlalchemy import create_engine, func, select
 from cutwork import schema
 from cutwork.settings import Settings
 from cutwork.states import State
-from tests.conftest import SERVICES
 from tests.house import picture
 from tests.services.ports import free_port
 from tests.services.processes import Process, Processes
+from tests.services.registry import Services
 from tests.services.waiting import run_until
 
 ROOT = Path(__file__).parents[2]
@@ -63,12 +63,12 @@ class Shop:
     """A browser at one of the apps."""
 
     def __init__(self, url: str, process: Process) -> None:
-        self.url, self._process = url, process
+        self.url, self.process = url, process
         self._browser = requests.Session()
 
     def ready(self) -> bool:
-        if not self._process.running:
-            raise AssertionError(self._process.tail())
+        if not self.process.running:
+            raise AssertionError(self.process.tail())
         try:
             return self._browser.get(self.url, timeout=5).ok
         except requests.ConnectionError:
@@ -108,15 +108,15 @@ def commands(name: str) -> list[str]:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def street(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, services: Services, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Street]:
     """One `cutwork up` for all apps, with the sandbox as the provider."""
-    url = request.config.stash[SERVICES].empty(request.param)
+    url = services.empty(request.param)
     env = {} if request.param == "sqlite" else {"CUTWORK_DATABASE_URL": url}
     directory = tmp_path_factory.mktemp(request.param)
     processes = Processes(directory)
     up = processes.start("cutwork", "up", "--bind", "127.0.0.1:0", cwd=directory, env=env)
-    up.wait_for_log("ready (", 60)
+    up.wait_for_log("ready (", 120)
     yield Street(directory, processes, env)
     processes.close()
 
@@ -193,11 +193,13 @@ def test_the_page_of_fastapi_is_told_by_an_event(shops: Callable[[str], Shop]) -
     page = shop.order("ada", picture())
     assert f'EventSource("/orders/{page.url.rpartition("/")[2]}/events")' in page.text
 
+    shop.get(f"{page.url}/events", stream=True).close()  # a browser that goes away
     with shop.get(f"{page.url}/events", stream=True) as events:
         assert events.headers["Content-Type"].startswith("text/event-stream")
         said = [line for line in events.iter_lines(decode_unicode=True) if line]
 
     assert said[-2:] == ["event: over", f"data: {State.SUCCEEDED}"]
+    assert "Traceback" not in shop.process.log
 
 
 def test_each_readme_has_three_commands() -> None:

@@ -216,7 +216,7 @@ def test_the_columns_of_the_readme_are_those_of_the_files() -> None:
     readme = (FILES / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`.+?`) \|", readme.partition("## What is asked for")[0], re.MULTILINE)
     explained = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    optional = {"meta", "on_uncertain", "max_paid_attempts"}
+    optional = {"meta", "notify", "on_uncertain", "max_paid_attempts"}
 
     for name in ("postgresql", "mariadb", "sqlite"):
         columns = re.search(r"INTO cutwork_job \((.+?)\)", statements(name)[0], re.DOTALL)
