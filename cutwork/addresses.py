@@ -73,11 +73,12 @@ class Refused(Exception):
 class Guard:
     """Where links may lead: the public internet, and ``networks`` (CIDR) besides.
 
-    A host that is written as an address, or as ``localhost``, leads to just that: links are
-    compared with the operator's own list of hosts before they come here.
+    A host that is written as an address, or as ``localhost``, leads to just that, if it is
+    ``listed``: links are compared with the operator's own list of hosts before they come here.
     """
 
     networks: tuple[str, ...] = ()
+    listed: bool = True
 
     def admit(self, host: str, found: Sequence[str]) -> None:
         """Look at every address that ``host`` has; one bad one is enough.
@@ -89,7 +90,8 @@ class Guard:
         for text in found:
             address = _address(text)
             reason = blocked(address)
-            if reason and not _is_meant(host, address) and not _within(address, own):
+            meant = self.listed and _is_meant(host, address)
+            if reason and not meant and not _within(address, own):
                 raise Refused(host, str(address), reason)
 
 

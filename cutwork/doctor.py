@@ -1,47 +1,68 @@
-"""What is wrong with this installation, each in a sentence, each with what to do about it."""
+"""What is wrong with this installation, each in a sentence, each with what to do about it.
+
+Every sentence is in ``cutwork.finding``. Nothing is changed: a file and a message go to storage and
+to the broker and are deleted again.
+"""
 
 import os
 import secrets
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy import Connection, Engine, and_, func, select
+from sqlalchemy.exc import DBAPIError
 
-from cutwork import database, gate, schema
+from cutwork import database, gate, room, schema, skew
 from cutwork.clock import after
-from cutwork.contradictions import FAULT, OK, Finding, contradictions
+from cutwork.contradictions import contradictions
 from cutwork.errors import CutworkError, DatabaseNotReady
+from cutwork.events import Kind
 from cutwork.explain import explain
+from cutwork.finding import OK, Finding, finding, first_line
 from cutwork.settings import Settings
 from cutwork.storage import Storage
 
-_PATIENCE = 3.0
 _OVERDUE = 10.0
+_DAY = 86400.0
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Every finding, as it is made; nothing is changed but a probe file that is deleted again."""
+def examine(settings: Settings, *, ask_outside: bool = True) -> Iterator[Finding]:
+    """Every finding, as it is made.
+
+    ``ask_outside`` asks the provider about each key, a request of its rate that costs nothing, and
+    sends probes to the public URL.
+    """
     yield from contradictions(settings)
     yield from _database(settings)
     yield _broker(settings)
     yield _storage(settings)
+    yield from room.look_for_room(settings)
+    if ask_outside:
+        yield from examine_outside(settings)
+
+
+def glance(settings: Settings) -> Iterator[Finding]:
+    """What is not as it should be and can be seen before anything runs.
+
+    Jobs that are overdue are no wonder then.
+    """
+    yield from contradictions(settings)
+    found = [*_database(settings), *room.look_for_room(settings)]
+    yield from (one for one in found if one.level != OK and one.about != "progress")
+
+
+def examine_outside(settings: Settings) -> Iterator[Finding]:
+    """Whether the provider takes the keys, and whether its callbacks would reach us."""
+    # An app's commands come through this module, and need no HTTP client.
+    yield from import_module("cutwork.keys").try_keys(settings)
+    yield from import_module("cutwork.reach").reach(settings)
 
 
 def is_missing_file(url: str) -> bool:
     """Whether this is a SQLite database whose file does not exist."""
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        return False
-    return (
-        parsed.get_backend_name() == "sqlite"
-        and parsed.database not in (None, "", ":memory:")
-        and not Path(str(parsed.database)).exists()
-    )
+    file = room.sqlite_file(url)
+    return file is not None and not file.exists()
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -51,32 +72,35 @@ def _database(settings: Settings) -> Iterator[Finding]:
             raise DatabaseNotReady(None, schema.REVISION)
         engine = database.engine(settings.database, pool_size=1)
         database.ensure_ready(engine)
-        yield Finding(OK, "database", "the database answers and has the right tables")
+        yield finding("database_ok")
         with database.read_only(engine).connect() as tx:
+            yield skew.compare_database(tx)
             yield from _gates(tx)
             yield from _overdue(tx, settings)
+            yield from _refused_hosts(tx)
+    except DatabaseNotReady as error:
+        yield _not_ready(error)
     except CutworkError as error:
         fault, _, remedy = str(error).rpartition(": ")
-        yield Finding(FAULT, "database", fault, remedy)
+        yield finding("database_url", reason=fault, remedy=remedy)
     except (DBAPIError, OSError) as error:
-        reason = _first_line(getattr(error, "orig", None) or error)
-        fault = f"the database cannot be used ({reason})"
-        yield Finding(FAULT, "database", fault, "start it, or set CUTWORK_DATABASE_URL")
+        yield finding("database_away", reason=first_line(getattr(error, "orig", None) or error))
     finally:
         if engine is not None:
             engine.dispose()
 
 
+def _not_ready(error: DatabaseNotReady) -> Finding:
+    if error.found is None:
+        return finding("database_empty", wanted=error.wanted)
+    code = "database_newer" if error.found > error.wanted else "database_old"
+    return finding(code, found=error.found, wanted=error.wanted)
+
+
 def _gates(tx: Connection) -> Iterator[Finding]:
     for one in gate.read(tx):
-        if one.open:
-            yield Finding(OK, "gate", f"key {one.key_id} is open")
-        elif one.paused:
-            fault = f"key {one.key_id} is paused ({one.reason}): nothing is sent with it"
-            yield Finding(FAULT, "gate", fault, f"`cutwork resume --key {one.key_id}`")
-        else:
-            fault = f"key {one.key_id} is closed for a while ({one.reason})"
-            yield Finding(FAULT, "gate", fault, "wait, or lower CUTWORK_RATE if it comes again")
+        code = "gate_open" if one.open else "gate_paused" if one.paused else "gate_closed"
+        yield finding(code, key=one.key_id, reason=one.reason)
 
 
 def _overdue(tx: Connection, settings: Settings) -> Iterator[Finding]:
@@ -85,43 +109,35 @@ def _overdue(tx: Connection, settings: Settings) -> Iterator[Finding]:
     query = select(schema.job.c.id).where(late).order_by(schema.job.c.due_at).limit(1)
     job_id = tx.execute(query).scalar()
     if job_id is None:
-        yield Finding(OK, "progress", "no job is overdue")
+        yield finding("progress_ok")
         return
     told = explain(tx, job_id, settings)
     reason = f"{told.waits[:1].lower()}{told.waits[1:].rstrip('.')}"
-    fault = f"job {job_id} should have gone on: {reason}"
-    yield Finding(FAULT, "progress", fault, f"`cutwork explain {job_id}` says more")
+    yield finding("progress", job=job_id, reason=reason)
+
+
+def _refused_hosts(tx: Connection) -> Iterator[Finding]:
+    event = schema.event.c
+    lately = and_(event.kind == Kind.HELD, event.at > after(-_DAY))
+    query = select(func.count()).where(lately, event.detail.startswith("host_refused"))
+    if count := tx.execute(query).scalar_one():
+        yield finding("hosts_refused", count=count)
 
 
 def _broker(settings: Settings) -> Finding:
     if settings.broker.startswith("filesystem:"):
-        return _folder(settings.home.absolute(), "broker")
-    kombu: Any = import_module("kombu")
-    options = {"socket_connect_timeout": _PATIENCE, "connect_timeout": _PATIENCE}
-    address = {"connect_timeout": _PATIENCE, "transport_options": options}
-    try:
-        with kombu.Connection(settings.broker, **address) as broker:
-            broker.ensure_connection(max_retries=1, interval_start=0, timeout=_PATIENCE)
-    except (kombu.exceptions.OperationalError, OSError) as error:
-        reason = _first_line(error)
-    except (KeyError, ImportError, AttributeError, ValueError) as error:  # kombu's for a bad URL
-        return Finding(
-            FAULT, "broker", f"CUTWORK_BROKER_URL cannot be used ({_first_line(error)})",
-            "write amqp://user@host or redis://host, and install the extra for it",
-        )  # fmt: skip
-    else:
-        return Finding(OK, "broker", "the broker answers")
-    fault = f"the broker cannot be reached ({reason})"
-    return Finding(FAULT, "broker", fault, "start it, or set CUTWORK_BROKER_URL")
+        folder = _folder(settings.home.absolute(), "broker")
+        if folder.level != OK or not settings.home.exists():
+            return folder
+    found: Finding = import_module("cutwork.roundtrip").send_and_receive(settings)
+    return found
 
 
 def _folder(home: Path, about: str) -> Finding:
     """The embedded defaults need no more than a directory that can be written."""
     place = next(one for one in (home, *home.parents) if one.exists())
-    if os.access(place, os.W_OK | os.X_OK):
-        return Finding(OK, about, f"the embedded {about} can keep its files under {home}")
-    fault = f"the embedded {about} cannot write under {home}"
-    return Finding(FAULT, about, fault, "set CUTWORK_HOME to a directory that is yours")
+    writable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    return finding("home_ok" if writable else "home", about=about, home=home)
 
 
 def _storage(settings: Settings) -> Finding:
@@ -135,14 +151,5 @@ def _storage(settings: Settings) -> Finding:
         storage.delete(uri)
     except CutworkError as error:
         remedy = getattr(error, "remedy", "") or "see that it exists and may be written"
-        fault = str(error).removesuffix(f": {remedy}")
-        return Finding(FAULT, "storage", fault, remedy)
-    if found != probe:
-        fault = "storage gave back something else than was put there"
-        return Finding(FAULT, "storage", fault, "use another CUTWORK_STORAGE_URL")
-    return Finding(OK, "storage", "storage takes, gives back and deletes files")
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+        return finding("storage", reason=str(error).removesuffix(f": {remedy}"), remedy=remedy)
+    return finding("storage_ok" if found == probe else "storage_changed")

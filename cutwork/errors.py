@@ -5,6 +5,8 @@ CutworkError
 ├── InvalidSetting          a CUTWORK_ variable has an unusable value
 ├── KeyConflict             an idempotency key was used again for another request
 ├── JobNotFound             no job has this id
+├── InputPurged             a job cannot be sent again: its source picture was deleted
+├── OwnerBusy               an owner cannot be erased: jobs are unfinished
 ├── WrongState              the job's state does not allow what was asked
 ├── StillWorking            wait() ran out of time; the job goes on
 ├── DatabaseNotReady        the tables are missing, old, or newer than this program
@@ -66,6 +68,29 @@ class WrongState(CutworkError):
         super().__init__(
             f"cannot {verb} job {job_id}: it is {state}, and only "
             f"{', '.join(allowed)} jobs can be {_participle(verb)}"
+        )
+
+
+class InputPurged(CutworkError):
+    """The job cannot be sent again, because its source picture was deleted by policy."""
+
+    def __init__(self, job_id: Any) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"job {job_id} cannot be sent again, its source picture was deleted "
+            "(CUTWORK_KEEP_INPUTS): enqueue the picture anew"
+        )
+
+
+class OwnerBusy(CutworkError):
+    """An owner's unfinished jobs would go on, and leave pictures behind."""
+
+    def __init__(self, owner: str, job_ids: list[Any]) -> None:
+        self.owner, self.job_ids = owner, job_ids
+        named = ", ".join(map(str, job_ids[:3])) + (" …" if len(job_ids) > 3 else "")
+        super().__init__(
+            f"owner {owner!r} has {len(job_ids)} unfinished or held jobs ({named}): "
+            "let them end, or cancel them first (--cancel)"
         )
 
 

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     RETRIED = "retried"
     LEASE_LOST = "lease_lost"  # the worker that had a check or a download in hand never came back
     GUARDED = "guarded"  # no second try is paid for: too many submits were uncertain
+    UNTOLD = "untold"  # a notice was given up: whom to tell did not take it
     BUDGET = "budget"  # the day's budget is used up
     THROTTLED = "throttled"  # a gate closed for a while
     REFUSED = "refused"  # the breaker opened: the key is bad or out of credit

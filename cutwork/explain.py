@@ -83,11 +83,14 @@ def explain(tx: Connection, job_id: UUID, settings: Settings) -> Explanation:
     query = select(schema.attempt).where(same).order_by(schema.attempt.c.number)
     attempts = list(tx.execute(query))
     events = tx.execute(select(schema.event).where(schema.event.c.job_id == job_id))
+    told = list(tx.execute(select(schema.notice).where(schema.notice.c.job_id == job_id)))
     moments = [_enqueued(row)]
     for made in attempts:
         moments += _told(made)
     moments += [Moment(one.at, one.kind, one.detail or "") for one in events]
-    moments += [*_in_hand(row), *_download(row), *_endings(row)]
+    moments += [*_in_hand(row), *_download(row), *_endings(row), *_purges(row)]
+    for one in told:
+        moments += _notice(row, one)
     return Explanation(
         job_id=job_id,
         state=row.state,
@@ -124,6 +127,13 @@ def _endings(row: Row[Any]) -> list[Moment]:
     return [Moment(row.finished_at, _ENDINGS.get(State(row.state), row.state), by)]
 
 
+def _purges(row: Row[Any]) -> list[Moment]:
+    """What was deleted of it, and when."""
+    gone = (("the source picture", row.input_purged_at), ("the results", row.result_purged_at))
+    told = "deleted from storage, as it was kept long enough"
+    return [Moment(at, "purged", f"{what}, {told}") for what, at in gone if at is not None]
+
+
 def _download(row: Row[Any]) -> list[Moment]:
     """The lease under which the result was brought home."""
     result = row.result or {}
@@ -131,6 +141,20 @@ def _download(row: Row[Any]) -> list[Moment]:
         return []
     fence = f"for the download, fence {result['fence']}"
     return [Moment(datetime.fromisoformat(result["since"]), "lease", fence)]
+
+
+def _notice(row: Row[Any], one: Row[Any]) -> list[Moment]:
+    """Who is, or was, to be told of an end of the job."""
+    who = sources.shown(row.notify) if one.host else f"task {row.notify}"
+    owed = Moment(one.created_at, "notice", f"{who} is to be told that it is {one.state}")
+    tries = f"after {one.tries} tries" if one.tries != 1 else "at the first try"
+    if one.told_at is not None:
+        return [owed, Moment(one.told_at, "told", f"{who} heard that it is {one.state}, {tries}")]
+    if one.due_at is None:
+        return [owed]
+    fault = f"{one.error}; " if one.error else ""
+    again = f"{fault}again at {one.due_at:%H:%M:%S} UTC" if one.tries else "not yet"
+    return [owed, Moment(row.at, "untold", f"{who} was not told that it is {one.state} ({again})")]
 
 
 def _told(made: Row[Any]) -> list[Moment]:
@@ -199,6 +223,9 @@ def _stands(row: Row[Any], attempts: list[Row[Any]]) -> str:
             return "The provider is done; the result is not in our storage yet."
         case State.HELD:
             return f"It is held for a person ({fault})."
+        case State.SUCCEEDED if row.result_purged_at is not None:
+            deleted = f"{row.result_purged_at:%Y-%m-%d}"
+            return f"It succeeded (decided by {row.decided_by}); its files were deleted {deleted}."
         case State.SUCCEEDED:
             return f"It succeeded; its files are stored (decided by {row.decided_by})."
         case State.FAILED:
@@ -220,6 +247,8 @@ def _next(row: Row[Any], settings: Settings) -> str:
             return f"A callback completes it; else the provider is asked {when}."
         case State.STORING:
             return f"The result is fetched {when}."
+        case State.HELD | State.FAILED | State.CANCELLED if row.input_purged_at is not None:
+            return "Nothing; it cannot be submitted again, its source picture was deleted."
         case State.HELD | State.FAILED | State.CANCELLED:
             return "Nothing by itself; `cutwork retry` sends it again, and says if that costs."
     return "Nothing more."

@@ -41,7 +41,7 @@ def parts(
 def request(settings: Settings, method: str, path: str, key: str, **body: Any) -> Request:
     """A request to ``path`` below API_URL that carries ``key``, whatever the environment says."""
     headers = {
-        "User-Agent": _user_agent(),
+        "User-Agent": user_agent(),
         "Accept": "application/json",
         "Accept-Encoding": "identity",
     }
@@ -67,5 +67,6 @@ def secrets(key: str, callback_url: str | None) -> tuple[str, ...]:
 
 
 @cache
-def _user_agent() -> str:
+def user_agent() -> str:
+    """Who we say that we are."""
     return f"cutwork/{version('cutwork')}"

@@ -4,14 +4,16 @@ A picture is read, stored and let go of before the next one is read, so that a t
 need the memory of one.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, Select, and_, bindparam, select
+from sqlalchemy.util import await_only
 from uuid_utils.compat import uuid7
 
 from cutwork import database, ledger
@@ -21,6 +23,8 @@ from cutwork.request import Segmentation, StoredPicture, differences
 from cutwork.schema import job
 from cutwork.settings import Settings, current
 from cutwork.storage import Storage
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,9 @@ class Intake:
         return {row[1]: Entry(row[0], row[1], row[2], row[3], new=False) for row in rows}
 
     def _enter(self, segmentation: Segmentation, key: str | None, existing: Entry | None) -> Entry:
-        picture = segmentation.read_picture() if segmentation.image_file is not None else None
+        picture = None
+        if segmentation.image_file is not None:
+            picture = self._aside(segmentation.read_picture)
         digest = segmentation.digest(picture)
         if existing is not None:
             stored = StoredPicture.of(picture, "") if picture else None
@@ -96,7 +102,8 @@ class Intake:
             return self._agreed(existing, asked)
         job_id, stored = uuid7(), None
         if picture is not None:
-            uri = self._storage.put(f"inputs/{job_id}.{picture.format}", picture.data)
+            place, data = f"inputs/{job_id}.{picture.format}", picture.data
+            uri = self._aside(lambda: self._storage.put(place, data))
             self._stored[job_id] = uri
             stored = StoredPicture.of(picture, uri)
         return Entry(job_id, key, segmentation.to_json(stored), digest, new=True)
@@ -131,6 +138,10 @@ class Intake:
             return existing
         fields = differences(existing.request, asked.request)
         raise KeyConflict(str(asked.key), self.common["owner"], existing.id, fields)
+
+    def _aside(self, work: Callable[[], T]) -> T:
+        """Under ``AsyncSession.run_sync`` in a thread: the event loop is not to wait for files."""
+        return await_only(asyncio.to_thread(work)) if self.tx.dialect.is_async else work()
 
     @cached_property
     def _storage(self) -> Storage:

@@ -1,6 +1,6 @@
 """A job as it is read back: plain values, the same names in Python, in JSON and in a terminal."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,10 @@ from cutwork.states import RESTING, State
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A file of ours: where it is, and what it is; ``size`` in bytes."""
+    """A file of ours: where it is, and what it is; ``size`` in bytes.
+
+    With ``purged_at`` it was deleted from storage then, and the rest says what it was.
+    """
 
     uri: str
     size: int
@@ -24,6 +27,7 @@ class File:
     format: str
     width: int
     height: int
+    purged_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,7 @@ class Job:
     ``due_at`` is when somebody looks at it next, unless something happens first. ``error`` is a
     stable code and a sentence; an unfinished job has one when its last step went wrong. Times are
     None where the database sets them and they were not read back (as ``enqueue`` returns a job).
+    ``input_purged_at`` is when the source picture was deleted from storage.
     """
 
     id: UUID
@@ -61,10 +66,12 @@ class Job:
     idempotency_key: str | None
     priority: int
     meta: Any
+    notify: str | None = None
     attempts: tuple[Try, ...] = ()
     created_at: datetime | None = None
     due_at: datetime | None = None
     finished_at: datetime | None = None
+    input_purged_at: datetime | None = None
     files: Mapping[str, File] = field(default_factory=dict)
     foreground_rect: Mapping[str, int] | None = None
     error: Mapping[str, str | None] | None = None
@@ -82,13 +89,13 @@ class Job:
 
     @property
     def image(self) -> str | None:
-        """The cut-out's URI in our own storage."""
-        return self.files["image"].uri if "image" in self.files else None
+        """The cut-out's URI in our own storage; None when there is none, or none any more."""
+        return self._uri("image")
 
     @property
     def mask(self) -> str | None:
-        """The mask's URI in our own storage."""
-        return self.files["mask"].uri if "mask" in self.files else None
+        """The mask's URI in our own storage; None when there is none, or none any more."""
+        return self._uri("mask")
 
     @property
     def image_width(self) -> int | None:
@@ -100,13 +107,19 @@ class Job:
         return self._main.height if self._main else None
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the query of ``image_url``, as JSON-able values; times in ISO 8601."""
+        """Everything but the queries of addresses, as JSON-able values; times in ISO 8601."""
         names = ("task_id", "image", "mask", "image_width", "image_height")
         values = asdict(self) | {name: getattr(self, name) for name in names}
         if url := self.request.get("image_url"):  # its query may be a signature
             values["request"] = {**self.request, "image_url": shown(url)}
+        if self.notify and "://" in self.notify:
+            values["notify"] = shown(self.notify)
         plain: dict[str, Any] = _plain(values)
         return plain
+
+    def _uri(self, name: str) -> str | None:
+        file = self.files.get(name)
+        return file.uri if file is not None and file.purged_at is None else None
 
     @property
     def _main(self) -> File | None:
@@ -158,6 +171,13 @@ def newest(
     return [_job(row, ()) for row in tx.execute(query.where(and_(True, *conditions)))]
 
 
+def several(tx: Connection, job_ids: Sequence[UUID]) -> list[Job]:
+    """These jobs in this order, without their attempts; those that are gone are left out."""
+    rows = tx.execute(select(schema.job).where(schema.job.c.id.in_(job_ids)))
+    found = {row.id: _job(row, ()) for row in rows}
+    return [found[one] for one in job_ids if one in found]
+
+
 def _job(row: Row[Any], tries: Iterable[Row[Any]]) -> Job:
     result = row.result or {}
     fault = row.error_code or row.error
@@ -170,11 +190,16 @@ def _job(row: Row[Any], tries: Iterable[Row[Any]]) -> Job:
         idempotency_key=row.idempotency_key,
         priority=row.priority,
         meta=row.meta,
+        notify=row.notify,
         attempts=tuple(_try(one) for one in tries),
         created_at=row.created_at,
         due_at=row.due_at,
         finished_at=row.finished_at,
-        files={name: File(**facts) for name, facts in result.get("files", {}).items()},
+        input_purged_at=row.input_purged_at,
+        files={
+            name: File(**facts, purged_at=row.result_purged_at)
+            for name, facts in result.get("files", {}).items()
+        },
         foreground_rect=result.get("foreground_rect"),
         error={"code": row.error_code, "message": row.error} if fault else None,
         decided_by=row.decided_by,

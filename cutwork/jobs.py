@@ -6,7 +6,7 @@ no HTTP client is needed here: a committed row is all that the reconciler waits 
 """
 
 import json
-import time
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -15,23 +15,24 @@ from itertools import islice
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from cutwork import database, ledger, schema, tracing
 from cutwork import job as records
-from cutwork.errors import DatabaseNotReady, InvalidInput, JobNotFound, StillWorking
+from cutwork.errors import DatabaseNotReady, InvalidInput, JobNotFound
 from cutwork.intake import Entry, Intake
 from cutwork.job import Job
 from cutwork.request import Segmentation
 from cutwork.settings import Settings, current
+from cutwork.sources import Source, shown, url_fault
 from cutwork.states import State
 
 POLICIES = ("resubmit", "hold", "fail")
 DEFAULT_PRIORITY = 5
 _CHUNK = 1000
-_SHORTEST_LOOK, _LONGEST_LOOK = 0.05, 1.0
+_TASK = re.compile(r"[A-Za-z_][\w.:-]*")
 
 
 class Options(TypedDict, total=False):
@@ -41,6 +42,7 @@ class Options(TypedDict, total=False):
     priority: int  # 0 goes first, 9 last; 5 by default
     not_before: datetime  # with a time zone; at once by default
     meta: Any  # the app's own JSON
+    notify: str  # whom to tell at the end: a Celery task's name, or an http(s) URL
     on_uncertain: str  # resubmit, hold or fail; by default what the operator set
     max_paid_attempts: int  # by default what the operator set
     settings: Settings  # by default the environment's
@@ -51,7 +53,7 @@ def enqueue(
     segmentation: Segmentation | None = None,
     *,
     image_url: str | None = None,
-    image_file: Any = None,
+    image_file: Source | None = None,
     type: str = "",  # noqa: A002 - the provider's name for it
     output_type: int = 2,
     crop: bool = False,
@@ -122,28 +124,6 @@ def get(session: Session | Connection, job_id: UUID | str) -> Job:
     return records.read(_connection(session), as_id(job_id))
 
 
-def wait(engine: Engine, job_id: UUID | str, timeout: float = 60.0) -> Job:
-    """Look until the job is finished or held, for at most ``timeout`` seconds.
-
-    Takes an engine, not a session: each look is a transaction of its own.
-
-    Raises:
-        JobNotFound: no such job, or its transaction has not committed yet.
-        StillWorking: the time is over; the job goes on.
-    """
-    deadline, pause = time.monotonic() + timeout, _SHORTEST_LOOK
-    while True:
-        with database.read_only(engine).connect() as tx:
-            job = records.read(tx, as_id(job_id))
-        left = deadline - time.monotonic()
-        if job.resting:
-            return job
-        if left <= 0:
-            raise StillWorking(job.id, job.state, timeout)
-        time.sleep(min(pause, left))
-        pause = min(pause * 1.5, _LONGEST_LOOK)
-
-
 def cancel(session: Session | Connection, job_id: UUID | str) -> None:
     """Stop an unfinished job. What is at the provider already may still be charged.
 
@@ -199,6 +179,7 @@ def _common(options: Options) -> dict[str, Any]:
         "owner": _text("owner", options.get("owner", ""), 64, least=0),
         "priority": _whole("priority", options.get("priority", DEFAULT_PRIORITY), 0, 9),
         "meta": _json("meta", options.get("meta")),
+        "notify": _target(options.get("notify")),
         "on_uncertain": options.get("on_uncertain"),
         "max_paid_attempts": options.get("max_paid_attempts"),
     }
@@ -230,6 +211,20 @@ def _text(name: str, value: object, most: int, *, least: int) -> str:
     return str(value)
 
 
+def _target(target: object) -> str | None:
+    """A Celery task's name, or a URL."""
+    if target is None:
+        return None
+    text = _text("notify", target, 500, least=1)
+    if "://" in text:
+        if fault := url_fault(text):
+            raise InvalidInput("notify", shown(text), fault[0])
+    elif not _TASK.fullmatch(text):
+        rule = "must be the name of a Celery task, such as shop.tasks.cut_done, or an http(s) URL"
+        raise InvalidInput("notify", text, rule)
+    return text
+
+
 def _whole(name: str, value: object, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise InvalidInput(name, value, f"must be a whole number from {low} to {high}")
@@ -256,6 +251,7 @@ def _new_job(entry: Entry, common: dict[str, Any]) -> Job:
         idempotency_key=entry.key,
         priority=common["priority"],
         meta=common["meta"],
+        notify=common["notify"],
         due_at=common.get("due_at"),
     )
 

@@ -6,10 +6,11 @@ from typing import Any
 from sqlalchemy import Connection, ScalarSelect, Select, and_, func, select, union_all
 
 from cutwork.clock import now
-from cutwork.schema import in_state, job
+from cutwork.schema import in_state, job, notice
 from cutwork.states import ALARMED, AT_PROVIDER, State
 
 MESSAGE, WORKER = "message", "worker"
+NOTICES = "notices"
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,22 @@ _HELD = (
 )
 _STATES = sorted(ALARMED)
 # Not EXISTS (… due_at <= now()): PostgreSQL may look for "any" among the finished jobs.
-_RINGING = select(*((_first_alarm(state) <= now()).label(state.value) for state in _STATES))
+_FIRST_NOTICE = (
+    select(notice.c.due_at)
+    .where(notice.c.due_at.is_not(None))
+    .order_by(notice.c.due_at)
+    .limit(1)
+    .scalar_subquery()
+)
+_RINGING = select(
+    *((_first_alarm(state) <= now()).label(state.value) for state in _STATES),
+    (now() >= _FIRST_NOTICE).label(NOTICES),
+)
 
 
-def due(tx: Connection) -> dict[State, bool]:
-    """Whose alarms ring: for each state that has alarms, whether any job's is over."""
-    return dict(zip(_STATES, map(bool, tx.execute(_RINGING).one()), strict=True))
+def due(tx: Connection) -> dict[str, bool]:
+    """Whose alarms ring: for each state that has alarms, and for NOTICES, whether any is over."""
+    return dict(zip((*_STATES, NOTICES), map(bool, tx.execute(_RINGING).one()), strict=True))
 
 
 def busy(tx: Connection) -> dict[State, Lane]:

@@ -12,7 +12,7 @@ HTTP: a worker claims in one, and reports in another. ``database.transact`` runs
     checks      claim_check, unanswered, task_gone, adrift
     results     claim_store, stored, not_stored
     apps        insert_jobs, withdraw
-    operators   cancel, retry, purge
+    operators   cancel, retry, purge, forget
 
 The statements that they share, and the compare-and-set, are in ``cutwork.rows``.
 """
@@ -34,6 +34,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    exists,
     or_,
     select,
     union_all,
@@ -43,7 +44,7 @@ from sqlalchemy import (
 from cutwork import arrivals, census, gate, guard, pace, policy, rows, tracing, turns
 from cutwork.clock import after, now
 from cutwork.database import among
-from cutwork.errors import JobNotFound, WrongState
+from cutwork.errors import InputPurged, JobNotFound, WrongState
 from cutwork.events import Kind, record
 from cutwork.gate import Gate
 from cutwork.lanes import MESSAGE, WORKER
@@ -51,7 +52,7 @@ from cutwork.page import RING_PAUSE, After, page
 from cutwork.report import Report, Verdict, failure
 from cutwork.request import Request, outputs_of
 from cutwork.rows import Seen
-from cutwork.schema import in_state, job
+from cutwork.schema import in_state, job, notice
 from cutwork.settings import Settings
 from cutwork.states import DONE, RESTING, Attempt, Event, State, before
 
@@ -267,12 +268,15 @@ def claim(
     return Ticket(job_id, fence, number, row.key_id, None, request, None, door.watched, row.trace)
 
 
-def put_back(tx: Connection, job_id: UUID, reason: str) -> bool:
-    """A released job cannot even be prepared (its picture cannot be read): later, then held."""
+def put_back(tx: Connection, job_id: UUID, reason: str, *, permanent: bool = False) -> bool:
+    """A released job cannot even be prepared (its picture cannot be read): later, then held.
+
+    ``permanent`` says that trying again cannot help.
+    """
     row = rows.locked(tx, job_id)
     if row is None or row.state != State.QUEUED or row.lease != MESSAGE:
         return False
-    if row.tries + 1 >= _PREPARATIONS:
+    if permanent or row.tries + 1 >= _PREPARATIONS:
         return rows.hold(tx, row, "input_unreadable", reason)
     due, tries = policy.back_off(row.tries), rows.one_more(row.tries)
     return rows.touch(tx, row, due=due, tries=tries, error=reason[:500], turn=None)
@@ -538,6 +542,7 @@ def retry(tx: Connection, job_id: UUID, settings: Settings) -> State:
     Raises:
         JobNotFound: no such job.
         WrongState: it is not failed, held or cancelled.
+        InputPurged: it would be submitted again, and its source picture was deleted.
     """
     row = rows.locked(tx, job_id)
     if row is None:
@@ -551,6 +556,8 @@ def retry(tx: Connection, job_id: UUID, settings: Settings) -> State:
         clean |= {"result_attempt": made.number, "result_expires_at": expires}
         moved, target = rows.move(tx, row, Event.RETRY_STORE, **clean), State.STORING
         detail = f"the result of attempt {made.number} is fetched again"
+    elif row.state in before(Event.RETRY) and rows.input_purged(tx, job_id):
+        raise InputPurged(job_id)
     else:
         paid = rows.paid_of(rows.attempts_of(tx, job_id))
         clean["max_paid_attempts"] = max(row.max_paid_attempts or 0, paid + 1)
@@ -563,17 +570,48 @@ def retry(tx: Connection, job_id: UUID, settings: Settings) -> State:
 
 
 def purgeable(
-    tx: Connection, age: float, limit: int = 1000, *, beyond: UUID | None = None
+    tx: Connection,
+    age: float,
+    limit: int = 1000,
+    *,
+    files: str = "",
+    younger: float | None = None,
+    owner: str | None = None,
+    beyond: Row[Any] | None = None,
 ) -> list[Row[Any]]:
-    """Finished jobs older than ``age`` seconds: id, request and result, oldest first.
+    """Jobs that finished more than ``age`` seconds ago, and less than ``younger``, oldest first.
 
-    ``beyond`` continues after a job that could not be purged, or after a page.
+    Not those of which somebody is still to be told, unless one ``owner`` is asked for: his are to
+    be forgotten. ``files`` is ``input`` or ``result``: jobs that have such files in storage still.
+    ``beyond`` continues after a row that this gave.
     """
-    columns = select(job.c.id, job.c.state, job.c.request, job.c.result)
+    columns = select(
+        *(job.c[name] for name in ("id", "request", "result", "finished_at")),
+        *(job.c[name] for name in ("input_purged_at", "result_purged_at")),
+    )
     old = and_(job.c.state.in_(rows.names(DONE)), job.c.finished_at < after(-age))
+    if files:
+        old = and_(old, job.c[f"{files}_purged_at"].is_(None))
+    if files == "result":
+        old = and_(old, job.c.state == State.SUCCEEDED)
+    if younger is not None:
+        old = and_(old, job.c.finished_at >= after(-younger))
+    if owner is not None:
+        old = and_(old, job.c.owner == owner)
+    else:
+        untold = exists().where(notice.c.job_id == job.c.id, notice.c.due_at.is_not(None))
+        old = and_(old, ~untold)
     if beyond is not None:
-        old = and_(old, job.c.id > beyond)
-    return list(tx.execute(columns.where(old).order_by(job.c.id).limit(limit)))
+        when, one = beyond.finished_at, beyond.id
+        later = and_(job.c.finished_at == when, job.c.id > one)
+        old = and_(old, job.c.finished_at >= when, or_(job.c.finished_at > when, later))
+    return list(tx.execute(columns.where(old).order_by(job.c.finished_at, job.c.id).limit(limit)))
+
+
+def unfinished_of(tx: Connection, owner: str) -> list[UUID]:
+    """An owner's jobs that are not over: unfinished and held ones."""
+    going = and_(job.c.owner == owner, job.c.state.not_in(rows.names(DONE)))
+    return list(tx.execute(select(job.c.id).where(going).order_by(job.c.id)).scalars())
 
 
 def purge(tx: Connection, job_ids: Sequence[UUID]) -> int:
@@ -588,6 +626,16 @@ def purge(tx: Connection, job_ids: Sequence[UUID]) -> int:
         return 0
     census.keep(tx, gone)
     return tx.execute(delete(job).where(job.c.id.in_(gone))).rowcount
+
+
+def forget(tx: Connection, job_ids: Sequence[UUID], files: str) -> int:
+    """Note that the ``input`` or ``result`` files of jobs were deleted; returns of how many.
+
+    Whatever the job's state is now: somebody may have retried it while the file went.
+    """
+    column = job.c[f"{files}_purged_at"]
+    known = and_(job.c.id.in_(job_ids), column.is_(None))
+    return tx.execute(update(job).where(known).values({column: now()})).rowcount
 
 
 # --- how the verbs decide ------------------------------------------------------------------------

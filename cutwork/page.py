@@ -40,8 +40,9 @@ RING_PAUSE = 2.0
 _RECENT = (attempt.c.heard_at > clock.after(-RING_PAUSE)).label("heard_recently")
 # What the verbs look at. The rest is for those who read a job, and costs time to fetch.
 _COLD = ("idempotency_key", "request_digest", "meta", "result", "created_at", "finished_at", "turn")
+_PURGED = ("input_purged_at", "result_purged_at")
 JOBS: Select[Any] = select(
-    *(column for column in job.c if column.name not in _COLD),
+    *(column for column in job.c if column.name not in (*_COLD, *_PURGED)),
     (job.c.due_at > clock.now()).label("live"),
     (job.c.result_expires_at > clock.now()).label("link_live"),
     clock.now().label("at"),

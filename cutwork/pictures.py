@@ -56,7 +56,7 @@ _SIGNATURES = [
 ]
 
 # What Pillow raises for hostile bytes, by family; a warning, if the app turns warnings into errors.
-_DECODER_FAULTS = (
+DECODER_FAULTS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -204,7 +204,7 @@ def _decode(data: bytes, form: str) -> tuple[int, int]:
             return width, height
     except InvalidInput:
         raise
-    except (*_DECODER_FAULTS, DecompressionBombError) as error:
+    except (*DECODER_FAULTS, DecompressionBombError) as error:
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise _damaged(form, cause)
 

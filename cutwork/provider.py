@@ -13,7 +13,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import quote
+from uuid import uuid4
 
 from requests import Request, RequestException
 from urllib3.exceptions import HTTPError
@@ -104,6 +106,19 @@ class Unavailable:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What became of a question that costs nothing; ``answer`` None: the API let the key in.
+
+    ``spoke``: it was answered in JSON, as the API does. ``date`` is the provider's clock.
+    """
+
+    answer: "KeyRefused | Throttled | Unavailable | None"
+    http_status: int | None = None
+    spoke: bool = False
+    date: datetime | None = None
+
+
 Outcome = Accepted | Done | Rejected | KeyRefused | Throttled | NotSent | Uncertain
 Answer = Report | Missing | KeyRefused | Throttled | Unavailable
 
@@ -151,13 +166,28 @@ class Provider:
             return Missing()
         if not form.sendable(key):
             return KeyRefused(_UNSENDABLE, None)
+        sent = self._ask(task_id, key)
+        if isinstance(sent, NotSent):
+            return Unavailable(sent.reason)
+        return _answered(sent, task_id, tuple(wanted), form.secrets(key, None))
+
+    def try_key(self, key: str) -> Tried:
+        """Ask about a task that never was: whether the key is let in, without paying for it.
+
+        It is one request of the key's rate.
+        """
+        if not form.sendable(key):
+            return Tried(KeyRefused(_UNSENDABLE, None))
+        sent = self._ask(str(uuid4()), key)
+        if isinstance(sent, NotSent):
+            return Tried(Unavailable(sent.reason))
+        return _tried(sent)
+
+    def _ask(self, task_id: str, key: str) -> Reply | NotSent:
         settings, hide = self._settings, form.secrets(key, None)
         path = settings.query_path.replace("{task_id}", quote(task_id, safe=""))
         request = form.request(settings, "GET", path, key)
-        sent = self._exchange(request, settings.query_timeout, hide)
-        if isinstance(sent, NotSent):
-            return Unavailable(sent.reason)
-        return _answered(sent, task_id, tuple(wanted), hide)
+        return self._exchange(request, settings.query_timeout, hide)
 
     def _exchange(
         self, request: Request, seconds: float, hide: Sequence[str], *, idle: float = math.inf
@@ -202,6 +232,16 @@ def _refusal(reply: Reply) -> KeyRefused | Throttled | None:
     if busy or reply.status == 429 or any(word.startswith(_RATE_WORDS) for word in words):
         return Throttled(reply.retry_after)
     return None
+
+
+def _tried(reply: Reply) -> Tried:
+    """Whoever says in the API's own words what is wrong with the task has let the key in."""
+    spoke = bool(reply.payload)
+    answer: KeyRefused | Throttled | Unavailable | None = _refusal(reply)
+    let_in = (reply.fine and reply.status < 400) or reply.status in _REFUSALS
+    if answer is None and not (spoke and let_in):
+        answer = Unavailable(reply.reason)
+    return Tried(answer, reply.http_status, spoke, reply.date)
 
 
 def _answered(reply: Reply, task_id: str, wanted: tuple[str, ...], hide: Sequence[str]) -> Answer:

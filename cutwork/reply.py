@@ -21,13 +21,15 @@ MAX_RETRY_AFTER = 6 * 3600.0
 class Reply:
     """``text`` is what it says to a person, or why it could not be read.
 
-    ``http_status`` is None when no answer came; ``retry_after`` is in seconds.
+    ``http_status`` is None when no answer came; ``retry_after`` is in seconds; ``date`` is the
+    server's clock, as it says.
     """
 
     http_status: int | None
     payload: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
     retry_after: float | None = None
+    date: datetime | None = None
 
     @classmethod
     def read(cls, response: Response, hide: Sequence[str]) -> "Reply":
@@ -45,7 +47,8 @@ class Reply:
         payload = decoded if isinstance(decoded, dict) else {}
         told = flaw or _message(payload) or _visible(bytes(body))
         text = plain(told, hide=hide) or "an empty reply"
-        return cls(response.status_code, payload, text, _retry_after(response.headers))
+        date = _moment(response.headers.get("Date", ""))
+        return cls(response.status_code, payload, text, _retry_after(response.headers), date)
 
     @property
     def status(self) -> int:

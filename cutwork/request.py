@@ -83,6 +83,23 @@ class Request(Options):
             known["image_file"] = StoredPicture(**{name: picture[name] for name in _PICTURE})
         return cls(**known)
 
+    @classmethod
+    def checked(cls, row: Any) -> "Request":
+        """``from_json`` of what may have been written by hand, in plain SQL.
+
+        Raises:
+            InvalidInput: it breaks the rules of ``Segmentation``.
+        """
+        try:
+            made = cls.from_json(row)
+        except (AttributeError, IndexError, KeyError, TypeError):
+            kind = type(row).__name__  # not the row: a link's query may be a signature
+            raise InvalidInput("request", kind, "must be an object of known fields") from None
+        if made.image_file is None:
+            sources.check_url(made.image_url)
+        _check_options(made)
+        return made
+
     def to_json(self) -> dict[str, Any]:
         """A plain dict for a JSON column, with the one source that is set."""
         row = {name: getattr(self, name) for name in _DEFAULTS}
@@ -126,11 +143,9 @@ class Segmentation(Options):
 
     def __post_init__(self) -> None:
         _check_sources(self.image_url, self.image_file)
-        _check_word("type", self.type, ("", *TYPES))
-        _check_word("format", self.format, FORMATS)
-        _check_output_type(self.output_type)
-        object.__setattr__(self, "crop", _as_bool(self.crop))
-        object.__setattr__(self, "bg_color", _as_color(self.bg_color, self.format))
+        crop, bg_color = _check_options(self)
+        object.__setattr__(self, "crop", crop)
+        object.__setattr__(self, "bg_color", bg_color)
 
     def read_picture(self) -> pictures.Picture:
         """Read and examine ``image_file``; a file object can be read only once.
@@ -198,6 +213,14 @@ def _check_sources(url: object, file: object) -> None:
         sources.check_file(file)
     else:
         sources.check_url(url)
+
+
+def _check_options(options: Options) -> tuple[bool, str | None]:
+    """Gives ``crop`` and ``bg_color`` in the one form that they are kept in."""
+    _check_word("type", options.type, ("", *TYPES))
+    _check_word("format", options.format, FORMATS)
+    _check_output_type(options.output_type)
+    return _as_bool(options.crop), _as_color(options.bg_color, options.format)
 
 
 def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:

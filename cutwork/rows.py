@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from cutwork import database, gate
+from cutwork import database, gate, notices
 from cutwork.clock import after, now
 from cutwork.events import Kind, record
 from cutwork.job import beyond_snapshot
@@ -72,7 +72,25 @@ def move(
     if target is State.QUEUED:
         values["turn"] = None  # it gets one when it is due
     values["finished_at"] = After(0.0) if target in DONE else None
-    return compare_and_set(tx, row, values)
+    if not compare_and_set(tx, row, values):
+        return False
+    if target in RESTING and row.notify:
+        _owe(tx, {"job_id": row.id, "state": target, "notify": row.notify})
+    return True
+
+
+def _owe(tx: Connection, owed: dict[str, Any]) -> None:
+    """Somebody is to be told; a page writes all of its notices at its end."""
+    if (page := open_on(tx)) is None:
+        notices.add(tx, [owed])
+        return
+
+    def begin() -> list[dict[str, Any]]:
+        every: list[dict[str, Any]] = []
+        page.at_end.append(lambda: notices.add(tx, every))
+        return every
+
+    page.once("owed", begin).append(owed)
 
 
 def touch(tx: Connection, row: Seen, *, due: float, **changes: Any) -> bool:
@@ -185,6 +203,12 @@ def take_late_permit(tx: Connection, key_id: str, settings: Settings) -> bool:
         return permits
 
     return once(tx, ("late permits", key_id), look).take()
+
+
+def input_purged(tx: Connection, job_id: UUID) -> bool:
+    """Whether the job's source picture was deleted from our storage."""
+    purged = select(job.c.id).where(job.c.id == job_id, job.c.input_purged_at.is_not(None))
+    return tx.execute(purged).one_or_none() is not None
 
 
 def add_attempt(tx: Connection, **values: Any) -> None:

@@ -2,8 +2,9 @@
 
 ``job`` is the truth about each picture, ``attempt`` explains every charge, ``gate`` paces each API
 key, ``pace`` keeps how long the provider takes, ``owner`` who weighs more than others, ``event``
-what was unusual, ``tally`` what was counted of purged jobs, and ``sleeper`` which reconciler
-sleeps. The migrations build the same tables; a test compares.
+what was unusual, ``notice`` who is to be told of a job, ``subscriber`` who does not listen now,
+``tally`` what was counted of purged jobs, and ``sleeper`` which reconciler sleeps. The migrations
+build the same tables; a test compares.
 """
 
 from typing import Any
@@ -71,6 +72,7 @@ job = Table(
     Column("on_uncertain", String(16)),
     Column("max_paid_attempts", SmallInteger),
     Column("meta", _Json),
+    Column("notify", String(500), comment="whom to tell at the end: a Celery task or a URL"),
     Column("trace", String(55), comment="W3C traceparent of the app's span that asked for it"),
     Column("attempt", SmallInteger, nullable=False, comment="number of the latest attempt"),
     Column("key_id", String(8), comment="the API key of the latest attempt"),
@@ -82,6 +84,8 @@ job = Table(
     Column("decided_by", String(16)),
     Column("created_at", Time, nullable=False),
     Column("finished_at", Time),
+    Column("input_purged_at", Time, comment="its source picture was deleted from storage"),
+    Column("result_purged_at", Time, comment="its results were deleted from storage"),
     **_OPTIONS,
 )
 
@@ -96,8 +100,8 @@ def in_state(*states: State) -> ColumnElement[bool]:
     return job.c.state == words[0] if len(words) == 1 else job.c.state.in_(words)
 
 
-def _unfinished(name: str, *columns: str, where: str) -> Index:
-    """An index that holds unfinished jobs only, where the database can; MariaDB's holds all."""
+def _some(name: str, *columns: str, where: str) -> Index:
+    """An index that holds some jobs only, where the database can; MariaDB's holds all."""
     return Index(
         name,
         *(job.c[column] for column in columns),
@@ -107,14 +111,26 @@ def _unfinished(name: str, *columns: str, where: str) -> Index:
 
 
 _QUEUED = "state = 'queued'"
-_unfinished(
-    "ix_cutwork_job_queue", "state", "priority", "turn", where=f"{_QUEUED} AND turn IS NOT NULL"
-)
-_unfinished("ix_cutwork_job_turn", "state", "owner", "priority", "turn", where=_QUEUED)
-_unfinished("ix_cutwork_job_asleep", "state", "turn", "due_at", where=f"{_QUEUED} AND turn IS NULL")
-_unfinished("ix_cutwork_job_alarm", "state", "due_at", where="due_at IS NOT NULL")
-_unfinished("ix_cutwork_job_store", "state", "result_expires_at", where="state = 'storing'")
-_unfinished("ix_cutwork_job_lease", "state", "lease", where="lease IS NOT NULL")
+_some("ix_cutwork_job_queue", "state", "priority", "turn", where=f"{_QUEUED} AND turn IS NOT NULL")
+_some("ix_cutwork_job_turn", "state", "owner", "priority", "turn", where=_QUEUED)
+_some("ix_cutwork_job_asleep", "state", "turn", "due_at", where=f"{_QUEUED} AND turn IS NULL")
+_some("ix_cutwork_job_alarm", "state", "due_at", where="due_at IS NOT NULL")
+_some("ix_cutwork_job_store", "state", "result_expires_at", where="state = 'storing'")
+_some("ix_cutwork_job_lease", "state", "lease", where="lease IS NOT NULL")
+_some("ix_cutwork_job_finished", "finished_at", where="finished_at IS NOT NULL")
+# What people look for by state. It holds no job that goes well, so these do not pay for it; where
+# it would hold all jobs it is not made: there the index of alarms has them too, in the same order.
+OVER = (State.CANCELLED, State.FAILED, State.HELD)
+PARTIAL_ONLY = ("postgresql", "sqlite")
+_over = text("state IN ('cancelled', 'failed', 'held')")
+Index(
+    "ix_cutwork_job_over",
+    job.c.state,
+    job.c.id,
+    postgresql_where=_over,
+    sqlite_where=_over,
+    info={"only": PARTIAL_ONLY},
+).ddl_if(dialect=PARTIAL_ONLY)  # type: ignore[arg-type]  # several are taken as well
 KEYED = text("idempotency_key IS NOT NULL")
 Index(
     "uq_cutwork_job_key",
@@ -204,6 +220,36 @@ event = Table(
     Column("detail", String(500)),
     ForeignKeyConstraint(["job_id"], [job.c.id], ondelete="CASCADE"),
     Index("ix_cutwork_event_kind_at", "kind", "at"),
+    **_OPTIONS,
+)
+
+notice = Table(
+    "cutwork_notice",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("job_id", _Id, nullable=False, index=True),
+    Column("state", String(16), nullable=False, comment="what the job came to"),
+    Column("host", String(300), nullable=False, comment="who is told; empty: a Celery task"),
+    Column("due_at", Time, comment="when to tell; none: it is told, or given up"),
+    Column("lease", String(8), comment="message: named in the broker; worker: being told"),
+    Column("tries", SmallInteger, nullable=False),
+    Column("created_at", Time, nullable=False),
+    Column("told_at", Time),
+    Column("error", String(500), comment="how the latest try failed"),
+    ForeignKeyConstraint(["job_id"], [job.c.id], ondelete="CASCADE"),
+    **_OPTIONS,
+)
+_OWED = text("due_at IS NOT NULL")
+Index("ix_cutwork_notice_due_at", notice.c.due_at, postgresql_where=_OWED, sqlite_where=_OWED)
+_LEASED = text("lease IS NOT NULL")
+Index("ix_cutwork_notice_lease", notice.c.lease, postgresql_where=_LEASED, sqlite_where=_LEASED)
+
+subscriber = Table(
+    "cutwork_subscriber",
+    metadata,
+    Column("host", String(300), primary_key=True),
+    Column("failures", SmallInteger, nullable=False, comment="in a row"),
+    Column("closed_until", Time, nullable=False, comment="nobody is told there before"),
     **_OPTIONS,
 )
 

@@ -6,6 +6,7 @@ The table in ``docs/settings.md`` and the list in ``cutwork doctor`` come from t
 """
 
 import os
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -17,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cutwork.errors import InvalidSetting
+from cutwork.spans import span
 
 PREFIX = "CUTWORK_"
 
@@ -70,6 +72,16 @@ def _count(low: int, high: int = 1_000_000_000) -> Callable[[str], Any]:
     return _number(low, high, whole=True)
 
 
+def _secret(text: str) -> str:
+    if len(text.strip()) < 16:
+        raise ValueError("must have at least 16 characters")
+    return text.strip()
+
+
+def _kept(text: str) -> float:
+    return span(text, most=100 * 366 * 86400)
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
@@ -94,6 +106,26 @@ def _secrets(text: str) -> tuple[str, ...]:
     if any(len(secret) < 16 for secret in secrets):
         raise ValueError("must be secrets of at least 16 characters each")
     return secrets
+
+
+def standard_secret(drawn: bytes) -> str:
+    """The bytes as a secret of the Standard Webhooks scheme."""
+    return f"whsec_{b64encode(drawn).decode()}"
+
+
+def _signing_secrets(text: str) -> tuple[str, ...]:
+    secrets = _words(text)
+    if not all(secret.startswith("whsec_") and 24 <= _decoded(secret) <= 64 for secret in secrets):
+        raise ValueError("must be whsec_ and the base64 of 24 to 64 random bytes each")
+    return secrets
+
+
+def _decoded(secret: str) -> int:
+    """How many bytes it stands for; none if it is no base64."""
+    try:
+        return len(b64decode(secret.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        return 0
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -327,11 +359,58 @@ class Settings:
     submit_lane: int = _setting(6, "Submits released at once.", read=_count(1, 10_000))
     check_lane: int = _setting(3, "Checks released at once.", read=_count(1, 10_000))
     store_lane: int = _setting(3, "Downloads released at once.", read=_count(1, 10_000))
+    notify_lane: int = _setting(3, "Notices told at once.", read=_count(1, 10_000))
+    notify_secrets: tuple[str, ...] = _setting(
+        (),
+        "Standard Webhooks secrets (`whsec_…`), comma-separated; each signs what is told to a URL.",
+        read=_signing_secrets,
+        secret=True,
+    )
+    notify_for: float = _setting(
+        86400.0, "How long it is tried to tell somebody.", unit="s", read=_seconds(60)
+    )
+    notify_timeout: float = _setting(
+        10.0, "Total time of one try to tell a URL.", unit="s", read=_seconds(0.1, 600)
+    )
+    notify_networks: tuple[str, ...] = _setting(
+        (),
+        "Networks besides the public internet (CIDR) that a URL to be told may lead to.",
+        read=_networks,
+    )
+    notify_queue: str = _setting("celery", "Queue of the app's Celery tasks that are told.")
+    notify_broker_url: str = _setting(
+        "", "Broker of the app's Celery tasks, as a kombu URL. Empty: BROKER_URL.", secret=True
+    )
     concurrency: int = _setting(
-        12,
+        15,
         "Threads (or processes) of one worker; with fewer than the lanes together, one lane can"
         " keep the others waiting.",
         read=_count(1, 1000),
+    )
+    console_token: str = _setting(
+        "",
+        "What lets a person into the console, at least 16 characters. Empty: there is no console.",
+        read=_secret,
+        secret=True,
+    )
+    console_read_only: str = _setting(
+        "no", "`yes`: the console shows everything and changes nothing.", read=_one_of("no", "yes")
+    )
+    keep_inputs: float = _setting(
+        0.0,
+        "Source pictures are deleted so long after their job is finished (30d, 12h). 0: never.",
+        unit="s",
+        read=_kept,
+    )
+    keep_results: float = _setting(0.0, "The same for results.", unit="s", read=_kept)
+    keep_jobs: float = _setting(
+        0.0, "The same for whole jobs: their rows and all their pictures.", unit="s", read=_kept
+    )
+    purge_every: float = _setting(
+        600.0,
+        "How often each reconciler looks for what is to be deleted.",
+        unit="s",
+        read=_seconds(1, 7 * 86400),
     )
     log_format: str = _setting(
         "text", "`text` for people, `json` for machines.", read=_one_of("text", "json")

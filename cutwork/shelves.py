@@ -29,6 +29,7 @@ class Shelf(Protocol):
     def open(self, key: str) -> BinaryIO: ...
     def size(self, key: str) -> int: ...
     def delete(self, key: str) -> None: ...
+    def clear(self, folder: str) -> None: ...
     def path(self, key: str) -> Path | None: ...
     def explain(self, error: Exception) -> tuple[str, str]: ...
 
@@ -91,6 +92,12 @@ class Directory:
             except OSError:
                 return
 
+    def clear(self, folder: str) -> None:
+        """Remove whatever is below the folder, hidden files that were never finished too."""
+        target = self.root / folder
+        for file in [one for one in target.rglob("*") if not one.is_dir()]:
+            self.delete(file.relative_to(self.root).as_posix())
+
     def path(self, key: str) -> Path | None:
         return self.root / key
 
@@ -144,6 +151,12 @@ class Bucket:
             self._api.delete(self._ready(), key)
         except FileNotFoundError:
             return
+
+    def clear(self, folder: str) -> None:
+        """Remove whatever is below the folder."""
+        for page in self._api.list(self._ready(), prefix=folder):
+            for one in page:
+                self.delete(one["path"])
 
     def path(self, key: str) -> Path | None:  # noqa: ARG002 (a bucket has no paths)
         return None

@@ -10,13 +10,20 @@ import re
 import stat
 from functools import lru_cache
 from ipaddress import IPv6Address
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from cutwork.errors import InvalidInput
 
+
+class BinaryFile(Protocol):
+    """A file that was opened in binary mode, and whatever is read like one."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 # What image_file may be; bytes stand for the picture itself, text for a path.
-Source = str | os.PathLike[str] | bytes | BinaryIO
+Source = str | os.PathLike[str] | bytes | BinaryFile
 
 MAX_URL = 512  # characters
 
@@ -111,7 +118,7 @@ def read_file(source: Source, limit: int) -> bytes:
         raise InvalidInput("image_file", source, f"cannot be read ({_cause(error)})") from None
 
 
-def _drain(stream: BinaryIO, limit: int) -> bytes:
+def _drain(stream: BinaryFile, limit: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while size <= limit:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from cutwork import gate, lanes, pace
+from cutwork import gate, lanes, notices, pace
 from cutwork.clock import now
 from cutwork.events import Kind
 from cutwork.schema import attempt, event, job
@@ -50,6 +50,7 @@ class Stats:
     second_charges: int  # beyond the first charge of each job
     decided: dict[str, int]  # finished jobs by who decided
     callbacks: Callbacks
+    notices: dict[str, int]  # still to be told, of these tried in vain, and given up
     keys: tuple[Key, ...] = field(default=())
 
     @property
@@ -101,6 +102,7 @@ def collect(tx: Connection) -> Stats:
         second_charges=_second_charges(tx),
         decided=_decided(tx),
         callbacks=_callbacks(tx),
+        notices={**notices.count(tx), "given_up": _events(tx, Kind.UNTOLD)},
         keys=_keys(tx),
     )
 

@@ -60,6 +60,10 @@ class Storage:
             )
         return f"{self._base}/{key}"
 
+    def holds(self, uri: str) -> bool:
+        """Whether the URI is of this storage, be the file there or not."""
+        return uri.startswith(f"{self._base}/")
+
     def put(self, key: str, source: bytes | Path) -> str:
         """Store bytes, or a copy of a file, and return the URI; what was there is replaced.
 
@@ -106,6 +110,11 @@ class Storage:
         """Remove the file; one that is gone already is no error."""
         key = self._key(uri)
         _attempt(self._shelf, uri, lambda: self._shelf.delete(key))
+
+    def clear(self, folder: str) -> None:
+        """Remove all files whose key begins with ``folder`` and a slash, such as ``results/7``."""
+        uri = self.uri(folder)
+        _attempt(self._shelf, uri, lambda: self._shelf.clear(folder))
 
     def path(self, uri: str) -> Path | None:
         """The file's path on this machine; None for a bucket."""

@@ -20,6 +20,7 @@ from cutwork.webhook.app import Webhook
 from cutwork.webhook.forgeries import Forgeries
 from cutwork.webhook.inbox import Hearing, Inbox
 from cutwork.worker.checking import check
+from cutwork.worker.notifying import tell_all
 from cutwork.worker.reconciler import Reconciler
 from cutwork.worker.storing import store
 from cutwork.worker.submitting import orders, submit
@@ -34,7 +35,11 @@ def _submit(tools: Tools, job_id: UUID) -> None:
         submit(tools, order)
 
 
-STEPS = {"submit": _submit, "check": check, "store": store}
+def _tell(tools: Tools, notice_id: UUID) -> None:
+    tell_all(tools, [notice_id])
+
+
+STEPS = {"submit": _submit, "check": check, "store": store, "notify": _tell}
 WORKERS, RECONCILERS = 2, 2
 _DELIVERIES = 3
 # Within so many seconds of a change a reconciler looks: slower than it really does, since each

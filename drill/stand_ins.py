@@ -139,6 +139,10 @@ class MemoryShelf:
     def delete(self, key: str) -> None:
         self.files.pop(key, None)
 
+    def clear(self, folder: str) -> None:
+        for key in [one for one in self.files if one.startswith(f"{folder}/")]:
+            del self.files[key]
+
     def path(self, _key: str) -> Path | None:
         return None
 

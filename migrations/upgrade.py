@@ -40,6 +40,9 @@ def differences(engine: Engine) -> list[str]:
                 "include_name": lambda name, kind, _parents: (
                     kind != "table" or (name or "").startswith("cutwork_")
                 ),
+                "include_object": lambda made, *_: (
+                    engine.dialect.name in made.info.get("only", engine.dialect.name)
+                ),
                 "version_table": schema.VERSION_TABLE,
             },
         )

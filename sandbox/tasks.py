@@ -45,7 +45,7 @@ class Outcome:
     """What the cutting of a task led to: a state, and for state 1 what the reply tells of it.
 
     ``rect`` is (x, y, width, height) in the source's pixels; ``width`` and ``height`` are of the
-    output.
+    output. ``prints`` are the SHA-256 of the files without their metadata.
     """
 
     state: int
@@ -56,6 +56,7 @@ class Outcome:
     width: int = 0
     height: int = 0
     cut_ms: float = 0.0
+    prints: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -113,6 +114,7 @@ class Task:
                 "image_file": not asked.image_url,
             },
             "source": asked.source,
+            "prints": dict(self.outcome.prints) if self.outcome else {},
             "callback_url": asked.callback_url,
             "faults": dict(self.mischief.values),
             "reply": self.reply,

@@ -3,8 +3,11 @@
 import logging
 import time
 from functools import partial
+from hashlib import sha256
 
 import requests
+
+from cutwork.bare import strip
 
 from .agenda import Agenda
 from .callbacks import Courier
@@ -92,7 +95,16 @@ class Workshop:
         if asked.output_type != PICTURE_ONLY:
             mask = self._shelf.put(task, f"{task.id}-mask.png", made.mask)
         spent = (time.perf_counter() - started) * 1000
-        return Outcome(DONE, kind, image, mask, made.rect, made.width, made.height, spent)
+        prints = {
+            name: sha256(strip(data, form)).hexdigest()
+            for name, data, form in (
+                ("image", made.image, asked.format),
+                ("mask", made.mask, "png"),
+            )
+            if data
+        }
+        rect, sides = made.rect, (made.width, made.height)
+        return Outcome(DONE, kind, image, mask, rect, *sides, spent, prints)
 
     def _marks(self, task: Task) -> dict[str, str]:
         """What a file says of its origin, so that a test can tell whose picture it is."""

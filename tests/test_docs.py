@@ -6,6 +6,7 @@ import re
 import runpy
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,17 @@ from tests.services.processes import Processes
 ROOT = Path(__file__).parent.parent
 PHOTOGRAPH = ROOT / "cutwork" / "cli" / "photographs" / "grace_hopper.jpg"
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("docker/*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        *ROOT.glob("docker/*.md"),
+        *ROOT.glob("examples/**/*.md"),
+    ]
+)
 DECISIONS = sorted(DOCS.glob("decisions/0*.md"))
 # Whom the docs may send a reader to; the others are examples and this machine.
-HOSTS = {"api.gpt.ge", "keepachangelog.com", "semver.org", "127.0.0.1"}
+HOSTS = {"api.gpt.ge", "keepachangelog.com", "semver.org", "www.standardwebhooks.com", "127.0.0.1"}
 REGISTRIES = ("pypi", "pythonhosted", "npmjs", "ghcr.io", "docker.io", "quay.io", "crates.io")
 GENERATE = runpy.run_path(str(DOCS / "generate.py"))
 
@@ -101,6 +109,23 @@ class Order(Base):
 
 
 @pytest.mark.usefixtures("plain")
+def test_the_snippet_about_retention_runs(
+    empty_database: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = database.engine(empty_database("sqlite"))
+    upgrade(engine)
+    with Session(engine) as session, session.begin():
+        job = cutwork.enqueue(session, image_url="https://shop.example/a.jpg", owner="anna")
+        cutwork.cancel(session, job.id)
+
+    (snippet,) = blocks(DOCS / "retention.md", "python")
+    exec(snippet, {"engine": engine})  # noqa: S102 - that is the test
+    engine.dispose()
+
+    assert capsys.readouterr().out == "1 0\n"
+
+
+@pytest.mark.usefixtures("plain")
 def test_the_readmes_snippets_run(
     empty_database: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,6 +164,16 @@ def test_the_example_is_an_order_with_its_cut_out(tmp_path: Path, processes: Pro
         assert cut_out.mode == "RGBA"
 
 
+def test_the_snippets_of_the_backends_are_lines_of_the_examples_which_tests_run() -> None:
+    examples = [text(path) for path in (ROOT / "examples").rglob("*.py")]
+    snippets = blocks(DOCS / "backends.md", "python")
+
+    assert len(snippets) > 5
+    for snippet in snippets:
+        indented = [textwrap.indent(snippet, " " * depth) for depth in range(0, 13, 4)]
+        assert any(one in example for one in indented for example in examples), snippet
+
+
 def test_the_sandboxs_snippet_runs(capsys: pytest.CaptureFixture[str]) -> None:
     exec(blocks(DOCS / "sandbox.md", "python")[0], {})  # noqa: S102 - that is the test
 
@@ -172,15 +207,27 @@ def test_the_documented_engine_cuts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert told["foreground_rect"]["height"] > 0
 
 
+def places(page: Path) -> set[str]:
+    """What ``#…`` may follow the page's address, as the repository's pages have it."""
+    heads = re.findall(r"^#+ (.+)$", text(page), re.MULTILINE)
+    plain = (re.sub(r"[^\w\s-]", "", head.lower()).strip() for head in heads)
+    return {re.sub(r"\s", "-", head) for head in plain}
+
+
 @each_page
 def test_every_link_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", text(page))
     here = [link for link in links if not urlsplit(link).scheme]
     missing = [link for link in here if not (page.parent / link.partition("#")[0]).exists()]
-    anchors = [link for link in here if "#" in link]
+    into = [link.split("#") for link in here if "#" in link]
+    lost = [
+        f"{path}#{place}"
+        for path, place in into
+        if place not in places(page.parent / path if path else page)
+    ]
 
     assert not missing
-    assert not anchors, "a link into a page needs a test that the place is there"
+    assert not lost
 
 
 @each_page
@@ -228,9 +275,12 @@ def test_the_settings_are_those_of_the_table() -> None:
     assert text(DOCS / "settings.md") == GENERATE["page_of_settings"]()
 
 
-@pytest.mark.parametrize(
-    "name", ["architecture.md", "metrics.md", "performance.md", "reliability.md", "sandbox.md"]
-)
+@pytest.mark.parametrize("name", GENERATE["FILES"])
+def test_what_is_wholly_generated_is_up_to_date(name: str) -> None:
+    assert text(DOCS / name) == GENERATE["FILES"][name](), "run docs/generate.py"
+
+
+@pytest.mark.parametrize("name", GENERATE["PAGES"])
 def test_the_generated_parts_are_up_to_date(name: str) -> None:
     page = text(DOCS / name)
 
@@ -242,16 +292,57 @@ def test_the_chart_is_drawn_from_the_latest_round() -> None:
     assert text(DOCS / "images" / "performance.svg") == GENERATE["chart"](), "run docs/generate.py"
 
 
-def test_the_diagram_has_every_arrow_and_no_other() -> None:
-    (diagram,) = blocks(DOCS / "architecture.md", "mermaid")
-    arrows = re.findall(r"^    (\w+) --> (\w+): (.+)$", diagram, re.MULTILINE)
-    drawn = {
-        (State(source), Event(event)): State(target)
-        for source, target, events in arrows
-        for event in events.split(", ")
-    }
+@pytest.mark.parametrize("name", ["architecture.md", "states.md"])
+def test_the_table_has_every_arrow_and_no_other(name: str) -> None:
+    (head, rows) = re.findall(
+        r"^\| event \|(.+)\|\n\|[-|]+\n((?:\|.+\n)+)", text(DOCS / name), re.MULTILINE
+    )[0]
+    sources = [State(cell.strip(" `")) for cell in head.split("|")]
+    told = {}
+    for row in rows.splitlines():
+        event, *targets = (cell.strip(" `") for cell in row.strip("|").split("|"))
+        cells = zip(sources, targets, strict=True)
+        told |= {(one, Event(event)): State(target) for one, target in cells if target}
 
-    assert drawn == TRANSITIONS
+    assert told == TRANSITIONS
+
+
+def test_every_arrow_that_is_drawn_is_one_of_the_table() -> None:
+    made = runpy.run_path(str(DOCS / "generating" / "drawing.py"))
+    picture = text(DOCS / "images" / "states.svg")
+
+    assert all((one.source, one.event) in TRANSITIONS for one in made["ARROWS"])
+    assert all(f">{state}</text>" in picture for state in State)
+
+
+def test_every_error_code_has_its_remedy() -> None:
+    made = runpy.run_path(str(DOCS / "generating" / "states.py"))
+    known, told = made["states_of_provider"]()
+
+    assert made["codes_in_use"]() == set(made["REMEDIES"])
+    assert known == told
+
+
+def test_the_python_page_has_every_name_of_the_package() -> None:
+    page = text(DOCS / "api.md")
+
+    for name in cutwork.__all__:
+        assert re.search(rf"^### {name}$|^\*\*`{name}`\*\*", page, re.MULTILINE), name
+
+
+def test_the_command_line_page_has_every_command_and_option() -> None:
+    page = text(DOCS / "cli.md")
+    context = click.Context(command_line)
+
+    for name in command_line.list_commands(context):
+        command = command_line.get_command(context, name)
+        assert command is not None
+        assert f"### cutwork {name}\n" in page
+        for parameter in command.params:
+            shown = isinstance(parameter, click.Option) and not parameter.hidden
+            assert not shown or all(
+                f"`{opt}" in page or f" {opt}" in page for opt in parameter.opts
+            )
 
 
 def test_every_state_is_explained() -> None:

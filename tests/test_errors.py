@@ -12,10 +12,12 @@ from cutwork.errors import (
     CutworkError,
     DatabaseNotReady,
     FetchFailed,
+    InputPurged,
     InvalidInput,
     InvalidSetting,
     JobNotFound,
     KeyConflict,
+    OwnerBusy,
     StillWorking,
     StorageError,
     WrongState,
@@ -28,6 +30,8 @@ ALL = [
     KeyConflict("order-1", "shop", JOB, ["crop", "format"]),
     JobNotFound(JOB),
     WrongState(JOB, "succeeded", "cancel", ["queued", "waiting"]),
+    InputPurged(JOB),
+    OwnerBusy("anna", [JOB, JOB]),
     StillWorking(JOB, "waiting", 2.5),
     DatabaseNotReady(None, "0001"),
     StorageError("file:///pictures", "it is full", "give it space"),
@@ -55,6 +59,10 @@ def test_there_is_an_example_of_every_error() -> None:
                 f"there is no job {JOB}: `cutwork list` shows those there are",
                 f"cannot cancel job {JOB}: it is succeeded,"
                 " and only queued, waiting jobs can be cancelled",
+                f"job {JOB} cannot be sent again, its source picture was deleted"
+                " (CUTWORK_KEEP_INPUTS): enqueue the picture anew",
+                f"owner 'anna' has 2 unfinished or held jobs ({JOB}, {JOB}):"
+                " let them end, or cancel them first (--cancel)",
                 f"job {JOB} is still waiting after 2.5 s: it goes on;"
                 f" `cutwork explain {JOB}` says what it waits for",
                 "the database has no cutwork tables, this program needs 0001:"

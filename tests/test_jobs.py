@@ -1,6 +1,5 @@
 """What an app calls, in its own transaction, on every database."""
 
-import asyncio
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +12,6 @@ from uuid import UUID
 import pytest
 from PIL import Image
 from sqlalchemy import create_engine, event, func, select
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 import cutwork
@@ -23,7 +21,6 @@ from cutwork.errors import (
     InvalidInput,
     JobNotFound,
     KeyConflict,
-    StillWorking,
     StorageError,
 )
 from cutwork.intake import Intake
@@ -352,15 +349,6 @@ def test_a_broker_that_is_down_does_not_concern_the_producer(world: World) -> No
     assert world.release() == [job.id]
 
 
-def test_wait_gives_the_job_when_it_rests_and_an_error_when_it_does_not(world: World) -> None:
-    job_id = world.succeeded()
-    assert cutwork.wait(world.engine, job_id, timeout=1).state == State.SUCCEEDED
-    with pytest.raises(StillWorking, match="cutwork explain"):
-        cutwork.wait(world.engine, world.enqueue(), timeout=0.1)
-    with pytest.raises(JobNotFound):
-        cutwork.wait(world.engine, UUID(int=1), timeout=0.1)
-
-
 def test_a_text_that_is_no_id_names_no_job(world: World) -> None:
     with world.engine.connect() as tx, pytest.raises(JobNotFound):
         cutwork.get(tx, "shoe.jpg")
@@ -374,19 +362,3 @@ def test_cancel_and_retry_work_in_the_apps_own_session(world: World) -> None:
     with Session(world.engine) as session, session.begin():
         assert cutwork.retry(session, job_id, settings=SETTINGS) == State.QUEUED
     assert world.release() == [job_id]
-
-
-def test_an_async_session_runs_enqueue_by_run_sync(empty_database: Any) -> None:
-    world = World.at(empty_database("postgresql"))
-
-    async def enqueue() -> UUID:
-        engine = create_async_engine(world.engine.url)
-        async with AsyncSession(engine) as session, session.begin():
-            job = await session.run_sync(cutwork.enqueue, image_url=URL)
-            with pytest.raises(InvalidInput, match="run_sync"):
-                cutwork.enqueue(session, image_url=URL)  # type: ignore[arg-type]
-        await engine.dispose()
-        return job.id
-
-    assert world.state(asyncio.run(enqueue())) == State.QUEUED
-    world.engine.dispose()

@@ -65,7 +65,7 @@ def test_what_is_released_never_exceeds_the_cap_by_more_than_the_one_that_tries(
 
 
 def test_nothing_is_busy_in_empty_tables(tx: Connection) -> None:
-    assert lanes.due(tx) == dict.fromkeys(sorted(ALARMED), False)
+    assert lanes.due(tx) == dict.fromkeys((*sorted(ALARMED), lanes.NOTICES), False)
     assert lanes.busy(tx) == dict.fromkeys((State.QUEUED, State.WAITING, State.STORING), Lane())
     assert lanes.in_flight(tx) == {}
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import venv
@@ -14,6 +15,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+
+import cutwork
 
 ROOT = Path(__file__).parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
@@ -169,6 +172,39 @@ def test_no_role_is_installed_under_its_generic_name(
     source = f"from importlib.util import find_spec; print(find_spec({role!r}))"
 
     assert run(installed / "python", "-c", source, cwd=tmp_path) == "None\n"
+
+
+def test_an_app_is_checked_against_our_types_by_mypy(built: Built, tmp_path: Path) -> None:
+    """The right uses pass under --strict, our examples too, and each wrong one is an error."""
+    venv.create(tmp_path / "venv", with_pip=False)
+    python = tmp_path / "venv" / "bin" / "python"
+    [packages] = (tmp_path / "venv").glob("lib/python3*/site-packages")
+    for name, data in contents(built.wheel).items():
+        (packages / name).parent.mkdir(parents=True, exist_ok=True)
+        (packages / name).write_bytes(data)
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    app = tmp_path / "app"
+    shutil.copytree(ROOT / "tests" / "consumer", app)
+    for name in ("fastapi", "flask"):
+        shutil.copy(ROOT / "examples" / name / "app.py", app / f"{name}_app.py")
+    wrong = (app / "misuses.py").read_text(encoding="utf-8").splitlines()
+
+    said = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--python-executable", python, "."],
+        cwd=app, capture_output=True, check=False, text=True,
+    ).stdout  # fmt: skip
+
+    found = re.findall(r"^(\w+)\.py:(\d+): error: .+\[([\w-]+)\]$", said, re.MULTILINE)
+    expected = [
+        ("misuses", str(number), code)
+        for number, line in enumerate(wrong, 1)
+        for code in line.partition("# wrong: ")[2].split(", ")
+        if code
+    ]
+    assert sorted(found) == sorted(expected), said
+    exported = set(cutwork.__all__)
+    used = set(re.findall(r"\w+", (app / "uses.py").read_text(encoding="utf-8")))
+    assert exported <= used
 
 
 def test_importing_the_library_costs_an_app_nothing_it_does_not_use(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ The statements are taken from the wire, as the verbs send them, and explained wi
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -26,8 +27,10 @@ from sqlalchemy import (
 )
 from sqlalchemy import event as hooks
 
-from cutwork import backlog, budget, guard, lanes, ledger, pace, schema, turns
+from cutwork import backlog, budget, guard, lanes, ledger, notices, pace, schema, turns
 from cutwork.clock import after
+from cutwork.console import counting, trends, troubles, walking
+from cutwork.console.filtering import Filter, Meta
 from cutwork.events import Kind
 from cutwork.settings import Settings
 from cutwork.states import ALARMED, AT_PROVIDER, DONE, Attempt, State
@@ -44,12 +47,13 @@ CHEAP = HOT | {"PRIMARY", "pk_cutwork_job", "sqlite_autoindex_cutwork_job_1"}
 LATER = 3600
 FINISHED, SCHEDULED, BACKLOG, FEW = 1_000_000, 5_000, 5_000, 30
 # Attempts and events of a month, spread evenly.
-ATTEMPTS, EVENTS, MONTH = 200_000, 20_000, 30 * 86_400
+ATTEMPTS, EVENTS, TOLD, MONTH = 200_000, 20_000, 50_000, 30 * 86_400
 # In each, as seconds from now (None: no alarm): finished, for later, at work, and due.
 CROWD: list[tuple[State, float | None, str | None, int]] = [
     (State.SUCCEEDED, None, None, FINISHED - 1000),
     (State.FAILED, None, None, 500),
     (State.CANCELLED, None, None, 500),
+    (State.HELD, None, None, FEW),
     (State.QUEUED, LATER, None, SCHEDULED),
     (State.QUEUED, -5, None, BACKLOG),
     *[(state, -5, None, FEW) for state in sorted(ALARMED)],
@@ -83,6 +87,32 @@ ASKED: dict[str, Callable[[Connection], object]] = {
 }
 
 
+def found(**texts: str) -> Callable[[Connection], object]:
+    """What the console asks for the jobs that fit a filter."""
+    state = State(texts["state"]) if "state" in texts else None
+    meta = Meta(("order",), "1", whole=True) if "meta" in texts else None
+    then = datetime(2026, 1, 1, tzinfo=UTC) if "before" in texts else None
+    wanted = Filter(texts, state=state, meta=meta, digits=texts.get("id", ""), before=then)
+    return lambda tx: walking.find(tx, wanted)
+
+
+# The console's pages, with what cannot be found among the million.
+LOOKED_AT: dict[str, Callable[[Connection], object]] = {
+    "counts": counting.count,
+    "trends": trends.read,
+    "troubles": troubles.read,
+    "cause": lambda tx: troubles.page(tx, State.HELD, "none", 200),
+    "all": found(),
+    **{f"state {state}": found(state=state) for state in State},
+    **{
+        f"no {name}": found(**{name: "0123456789abcdef"})
+        for name in ("key", "owner", "meta", "error", "id")
+    },
+    "a state's meta": found(state="succeeded", meta="1"),
+    "an old state": found(state="queued", before="2026"),
+}
+
+
 @pytest.fixture(scope="module", params=DATABASES)
 def crowded(request: pytest.FixtureRequest, services: Services) -> Iterator[Engine]:
     url = services.empty(request.param)
@@ -92,7 +122,7 @@ def crowded(request: pytest.FixtureRequest, services: Services) -> Iterator[Engi
         with filling.begin() as tx:
             fill(tx)
         with filling.begin() as tx:
-            tables = " TABLE cutwork_job, cutwork_attempt, cutwork_event"
+            tables = " TABLE cutwork_job, cutwork_attempt, cutwork_event, cutwork_notice"
             tx.execute(text("ANALYZE" + tables * (tx.dialect.name == "mysql")))
         yield engine
 
@@ -124,7 +154,9 @@ def crowd(tx: Connection, table: Table, count: int, values: dict[str, Any], bloc
         if value is not None
     }
     if table is not schema.event:
-        given["id" if table is schema.job else "job_id"] = rising
+        given["job_id" if table is schema.attempt else "id"] = rising
+    if table is schema.notice:
+        given["job_id"] = rising
     rows = select(*given.values()).select_from(text(f"({series.format(count)}) AS numbers"))
     tx.execute(insert(table).from_select(list(given), rows, include_defaults=False))
 
@@ -145,6 +177,13 @@ def fill(tx: Connection) -> None:
     crowd(tx, schema.attempt, ATTEMPTS, made | zero | times)
     for kind in Kind:
         crowd(tx, schema.event, EVENTS // len(Kind), {"kind": kind, "at": then})
+    told = {"state": State.SUCCEEDED, "host": "shop.example", "tries": 1, "created_at": then}
+    crowd(tx, schema.notice, TOLD, {**told, "told_at": then})
+    for block, (due, lease) in enumerate([(-5, None), (LATER, None), (60, "worker")], 1):
+        with_alarm = {**told, "due_at": after(due), "lease": lease}
+        jobs_then = job_values(State.HELD, notify="https://shop.example/")
+        crowd(tx, schema.job, FEW, jobs_then, 100 + block)
+        crowd(tx, schema.notice, FEW, with_alarm, 100 + block)
     if tx.dialect.name == "mysql":
         tx.exec_driver_sql("SET SESSION unique_checks = 1, foreign_key_checks = 1")
 
@@ -154,21 +193,90 @@ def explain(
 ) -> list[tuple[str, set[str]]]:
     """Each statement about ``table`` that ``ask`` sends, and its ``ways`` just before it runs."""
     plans: list[tuple[str, set[str]]] = []
-    explaining = False
+
+    def look(statement: str, values: Any) -> None:
+        if re.search(rf"(FROM|UPDATE) {table}\b", statement):
+            plans.append((statement, ways(tx, statement, values, table)))
+
+    watched(tx, ask, look)
+    return plans
+
+
+def rows_read(tx: Connection, ask: Callable[[Connection], object]) -> int:
+    """How many rows or index entries the database looks at, as it says itself or is counted."""
+    return {"postgresql": _read_postgresql, "mysql": _read_mysql, "sqlite": _read_sqlite}[
+        tx.dialect.name
+    ](tx, ask)
+
+
+def _read_postgresql(tx: Connection, ask: Callable[[Connection], object]) -> int:
+    total = 0.0
+
+    def walk(node: dict[str, Any]) -> None:
+        nonlocal total
+        if "Scan" in node["Node Type"]:
+            thrown = node.get("Rows Removed by Filter", 0) + node.get(
+                "Rows Removed by Index Recheck", 0
+            )
+            total += (node["Actual Rows"] + thrown) * node["Actual Loops"]
+        for inner in node.get("Plans", []):
+            walk(inner)
+
+    def analyse(statement: str, values: Any) -> None:
+        if statement.lstrip().startswith(("SELECT", "WITH")):
+            told = tx.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values)
+            walk(told.scalar_one()[0]["Plan"])
+
+    watched(tx, ask, analyse)
+    return int(total)
+
+
+def _read_mysql(tx: Connection, ask: Callable[[Connection], object]) -> int:
+    def read() -> int:
+        told = tx.exec_driver_sql("SHOW SESSION STATUS LIKE 'Handler_read%%'")
+        return sum(int(row[1]) for row in told)
+
+    before = read()
+    ask(tx)
+    return read() - before
+
+
+def _read_sqlite(tx: Connection, ask: Callable[[Connection], object]) -> int:
+    """In steps of SQLite's own machine, of which a row takes a dozen at least."""
+    driver: Any = tx.connection.driver_connection
+    hundreds = 0
+
+    def count() -> int:
+        nonlocal hundreds
+        hundreds += 1
+        return 0
+
+    driver.set_progress_handler(count, 100)
+    try:
+        ask(tx)
+    finally:
+        driver.set_progress_handler(None, 0)
+    return hundreds * 100 // 12
+
+
+def watched(
+    tx: Connection, ask: Callable[[Connection], object], look: Callable[[str, Any], None]
+) -> None:
+    """Call ``look`` for each statement of ``ask``, just before it runs."""
+    looking = False
 
     def note(_tx: object, _cursor: object, statement: str, values: Any, *_: object) -> None:
-        nonlocal explaining
-        if re.search(rf"(FROM|UPDATE) {table}\b", statement) and not explaining:
-            explaining = True
-            plans.append((statement, ways(tx, statement, values, table)))
-            explaining = False
+        nonlocal looking
+        if not looking:
+            looking = True
+            look(statement, values)
+            looking = False
 
     hooks.listen(tx.engine, "before_cursor_execute", note)
     try:
         ask(tx)
     finally:
         hooks.remove(tx.engine, "before_cursor_execute", note)
-    return plans
 
 
 def _qmark(tx: Connection) -> bool:
@@ -238,9 +346,18 @@ def test_a_hot_statement_finds_its_jobs_by_an_index_of_unfinished_ones(
         (guarding, "cutwork_attempt", "ix_cutwork_attempt_intended_at"),
         (guarding, "cutwork_event", "ix_cutwork_event_kind_at"),
         (lambda tx: budget.note(tx, SETTINGS), "cutwork_event", "ix_cutwork_event_kind_at"),
+        (lambda tx: ledger.purgeable(tx, MONTH), "cutwork_job", "ix_cutwork_job_finished"),
+        (
+            lambda tx: ledger.purgeable(tx, MONTH, files="result", younger=2 * MONTH),
+            "cutwork_job",
+            "ix_cutwork_job_finished",
+        ),
     ],
-    ids=["budget", "pace", "guard's submits", "guard's events", "budget's event"],
-)
+    ids=[
+        "budget", "pace", "guard's submits", "guard's events", "budget's event",
+        "purge", "purge of results",
+    ],
+)  # fmt: skip
 def test_what_is_counted_of_late_is_found_by_its_time(
     tx: Connection, ask: Callable[[Connection], object], table: str, index: str
 ) -> None:
@@ -248,6 +365,26 @@ def test_what_is_counted_of_late_is_found_by_its_time(
 
     assert plans
     assert all(found == {index} for _, found in plans), plans
+
+
+def claim_notices(tx: Connection) -> object:
+    return notices.claim(tx, notices.release(tx, SETTINGS), SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lanes.due, notices.busy, notices.count, claim_notices],
+    ids=["due", "busy", "count", "claim"],
+)
+def test_notices_that_are_still_to_be_told_are_found_among_those_that_are(
+    tx: Connection, ask: Callable[[Connection], object]
+) -> None:
+    plans = explain(tx, ask, "cutwork_notice")
+    cheap = {"ix_cutwork_notice_due_at", "ix_cutwork_notice_lease", "PRIMARY", "pk_cutwork_notice"}
+
+    assert plans
+    for statement, found in plans:
+        assert found <= cheap | {"sqlite_autoindex_cutwork_notice_1", *CHEAP}, statement
 
 
 @pytest.mark.parametrize(
@@ -265,6 +402,18 @@ def test_an_index_of_its_own_is_used_where_there_is_one(
     (_, found), *_ = explain(tx, ASKED[name])
 
     assert index in found
+
+
+@pytest.mark.parametrize("name", LOOKED_AT)
+def test_no_page_of_the_console_looks_at_a_fifth_of_the_jobs(tx: Connection, name: str) -> None:
+    assert rows_read(tx, LOOKED_AT[name]) < FINISHED / 5
+
+
+def test_a_page_that_looked_at_all_jobs_would_be_noticed(tx: Connection) -> None:
+    def count(tx: Connection) -> object:
+        return tx.execute(select(func.count()).where(schema.job.c.tries > 0)).scalar_one()
+
+    assert rows_read(tx, count) > FINISHED / 5
 
 
 def test_a_statement_without_an_index_would_be_noticed(tx: Connection) -> None:

@@ -404,6 +404,35 @@ def test_a_row_of_another_version_can_be_read() -> None:
     assert Request.from_json({"image_url": URL}) == Segmentation(image_url=URL).stored()
 
 
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ({}, "image_url"),
+        ([], "image_url"),
+        (None, "request"),
+        ({"image_url": f"{URL} "}, "image_url"),
+        ({"image_url": URL, "output_type": 9}, "output_type"),
+        ({"image_url": URL, "crop": "yes"}, "crop"),
+        ({"image_url": URL, "bg_color": "ffffff"}, "bg_color"),
+        ({"image_file": {"uri": "file:///etc/passwd"}}, "request"),
+    ],
+)
+def test_a_row_that_was_written_by_hand_is_checked_and_not_quoted(row: Any, field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        Request.checked(row)
+
+    assert refused.value.field == field
+    assert "passwd" not in str(refused.value)
+
+
+def test_a_row_that_keeps_the_rules_is_the_same_checked_or_not() -> None:
+    by_url = {"image_url": URL, "type": "stamp", "crop": True}
+    own = Segmentation(image_file=b"x", format="jpg").to_json(stored())
+
+    assert Request.checked(by_url) == Request.from_json(by_url)
+    assert Request.checked(own) == Request.from_json(own)
+
+
 def test_a_stored_picture_belongs_to_a_file() -> None:
     file, url = Segmentation(image_file=b"x"), Segmentation(image_url=URL)
     for wrong, picture in ((file, None), (url, stored())):

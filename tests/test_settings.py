@@ -13,6 +13,7 @@ from cutwork.settings import PREFIX, SEEN_RESULT_HOST, Settings, current, key_id
 LONG = "s" * 16
 MORE = "m" * 16
 SECRET = "sk-TopSecret-0123456789"
+SIGNS = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 
 # For each field: a text, what it means, and texts that mean nothing.
 RULES: dict[str, tuple[str, Any, list[str]]] = {
@@ -80,7 +81,24 @@ RULES: dict[str, tuple[str, Any, list[str]]] = {
     "submit_lane": ("1", 1, ["0", "10001"]),
     "check_lane": ("1", 1, ["0", "10001"]),
     "store_lane": ("1", 1, ["0", "10001"]),
+    "notify_lane": ("1", 1, ["0", "10001"]),
+    "notify_secrets": (
+        f"{SIGNS}, {SIGNS}",
+        (SIGNS, SIGNS),
+        [LONG, "whsec_", "whsec_c2hvcnQ=", "whsec_*no base64 at all, however long it may be*"],
+    ),
+    "notify_for": ("60", 60.0, ["59", "2592001"]),
+    "notify_timeout": ("0.1", 0.1, ["0", "601"]),
+    "notify_networks": ("10.20.0.0/16", ("10.20.0.0/16",), ["10.20.0.1/16", "mirror.internal"]),
+    "notify_queue": ("shop", "shop", []),
+    "notify_broker_url": ("redis://broker", "redis://broker", []),
     "concurrency": ("1", 1, ["0", "1001"]),
+    "console_token": (f" {LONG} ", LONG, ["short", "f" * 15]),
+    "console_read_only": ("yes", "yes", ["1", "true"]),
+    "keep_inputs": ("30d", 30 * 86400.0, ["-1", "soon", "30y", "nan", "99999d"]),
+    "keep_results": ("90 min", 5400.0, ["1e3", "d"]),
+    "keep_jobs": ("1.5h", 5400.0, ["forever"]),
+    "purge_every": ("60", 60.0, ["0.5", "604801", "10m"]),
     "log_format": ("json", "json", ["xml"]),
     "log_level": ("DEBUG", "DEBUG", ["LOUD"]),
 }  # fmt: skip
@@ -211,11 +229,16 @@ def test_a_bad_value_in_a_file_is_refused_without_showing_it(tmp_path: Path) -> 
 
 
 def test_a_secret_is_in_no_text_of_the_settings() -> None:
-    names = ("api_tokens", "callback_secrets", "database_url", "broker_url", "storage_url")
-    loaded = Settings.load({f"{PREFIX}{name.upper()}": SECRET for name in names})
+    lists = ("api_tokens", "callback_secrets", "notify_secrets")
+    urls = ("database_url", "broker_url", "storage_url", "notify_broker_url")
+    names = (*lists, "console_token", *urls)
+    given = {name: SIGNS if name == "notify_secrets" else SECRET for name in names}
+    loaded = Settings.load({f"{PREFIX}{name.upper()}": text for name, text in given.items()})
 
     assert loaded.api_tokens == loaded.callback_secrets == (SECRET,)
-    assert SECRET not in f"{loaded} {loaded!r}"
+    assert loaded.notify_secrets == (SIGNS,)
+    for secret in (SECRET, SIGNS):
+        assert secret not in f"{loaded} {loaded!r}"
     assert set(names) == {field.name for field in fields(Settings) if field.metadata["secret"]}
 
 

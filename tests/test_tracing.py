@@ -67,14 +67,15 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> Recording:
 
 
 @pytest.fixture
-def json_logs(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[dict[str, Any]]]:
+def json_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     """The lines of this process so far."""
     root, written = logging.getLogger(), StringIO()
-    monkeypatch.setattr(root, "handlers", [])
-    monkeypatch.setattr(root, "level", root.level)
+    handlers, level = root.handlers[:], root.level
     monkeypatch.setattr(sys, "stderr", written)
     log.configure(Settings(log_format="json", log_level="DEBUG"))
-    return lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+    yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+    root.handlers[:] = handlers
+    root.setLevel(level)  # what was said of it before is forgotten
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
     POST|GET …/callbacks/{token}    200 after the commit · 404 forged, expired or malformed
                                     410 purged · 400 411 413 415 the body cannot be taken
                                     503 not stored: try again
+                                    200 and JSON to a probe of `cutwork doctor`, without SQL
     GET /healthz                    the process runs
     GET /readyz                     the database answers and has the right tables
 
@@ -28,6 +29,7 @@ from cutwork.report import Report
 from cutwork.settings import PREFIX, Settings, current
 
 from . import body
+from .echo import echo
 from .forgeries import Forgeries
 from .inbox import Hearing, Inbox
 from .readiness import Readiness
@@ -66,8 +68,10 @@ class Webhook:
         _front, found, token = path.rpartition(callbacks.PATH)
         route = "callback" if found else path[1:] if path in ("/healthz", "/readyz") else "none"
         _forget_secrets(environ, route, self._ours)
+        told = None
         try:
-            status = self._status(environ, route, token, query)
+            told = self._echo(environ, path, query)
+            status = self._status(environ, route, token, query) if told is None else _OK
         except Exception as error:  # noqa: BLE001 - see above: whatever it is, it ends here
             log.event("failed", level=logging.ERROR, fault=_place(error), route=route)
             status = _UNAVAILABLE
@@ -75,11 +79,18 @@ class Webhook:
             "request",
             level=logging.INFO if found else logging.DEBUG,
             method=str(environ.get("REQUEST_METHOD"))[:10],
-            route=route,
+            route=route if told is None else "probe",
             status=status[:3],
             ms=round((time.monotonic() - started) * 1000, 1),
         )
-        return _answer(environ, start_response, status, route)
+        return _answer(environ, start_response, status, route, told)
+
+    def _echo(self, environ: Environ, path: str, query: str) -> bytes | None:
+        if environ.get("REQUEST_METHOD") not in _METHODS["callback"]:
+            return None
+        settings = self._settings
+        limit = settings.callback_max_body
+        return echo(environ, settings.callback_secrets, path, query, limit)
 
     def _status(self, environ: Environ, route: str, token: str, query: str) -> str:
         if route == "none":
@@ -166,10 +177,15 @@ def _place(error: Exception) -> str:
 
 
 def _answer(
-    environ: Environ, start_response: StartResponse, status: str, route: str
+    environ: Environ,
+    start_response: StartResponse,
+    status: str,
+    route: str,
+    told: bytes | None = None,
 ) -> Iterable[bytes]:
-    text = f"{status[4:]}\n".encode()
-    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
+    text = told or f"{status[4:]}\n".encode()
+    kind = "application/json" if told else "text/plain; charset=utf-8"
+    headers = [("Content-Type", kind), ("Content-Length", str(len(text)))]
     if status == _UNAVAILABLE:
         headers.append(("Retry-After", "5"))
     if status == _NOT_ALLOWED:

@@ -7,6 +7,7 @@ from cutwork.settings import current
 
 from .app import app
 from .configuration import LANES, publish_options, queue_name
+from .janitor import Janitor
 from .publishing import Publisher
 from .reconciler import Reconciler
 from .sleep import Sleep
@@ -42,7 +43,10 @@ def reconcile() -> None:
     reconciler = Reconciler(engine, settings, publisher)
     log.event("reconciler started", keys=",".join(settings.keys) or "none")
     sleep = Sleep(engine, stop, lambda: reconciler.idle)
+    janitor = Janitor(engine, settings)
+    janitor.start()
     loop.run("reconciler", reconciler.run_once, stop, sleep.rest)
+    janitor.close()
     sleep.close()
     reconciler.close()
     log.event("reconciler stopped")

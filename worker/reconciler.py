@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine
 
-from cutwork import budget, database, gate, lanes, ledger, log, pace
+from cutwork import budget, database, gate, lanes, ledger, log, notices, pace
 from cutwork.gate import Gate
 from cutwork.lanes import Lane
 from cutwork.settings import Settings
@@ -64,6 +64,9 @@ class Reconciler:
         if due[State.WAITING] or due[State.QUEUED]:
             requests, opens_in = database.transact(self._engine, self._release_requests, due)
             released |= requests
+        if due[lanes.NOTICES]:
+            told = database.transact(self._engine, notices.release, self._settings)
+            released |= {notices.LANE: told}
         self._send(released)
         self._learn()
         return self._rest(any(released.values()), opens_in)
@@ -74,7 +77,7 @@ class Reconciler:
             self._eye.close()
             self._eye = None
 
-    def _look(self) -> dict[State, bool]:
+    def _look(self) -> dict[str, bool]:
         """The one question of an idle system, on a connection that is kept for it.
 
         Not for ever: it may lead to a server that was cut off, and shows what was true before.
@@ -99,9 +102,7 @@ class Reconciler:
         room = lane.room(settings.store_lane)
         return {"store": ledger.release_stores(tx, room, settings.permit_ttl, lane.lapsed > 0)}
 
-    def _release_requests(
-        self, tx: Connection, due: Mapping[State, bool]
-    ) -> tuple[Released, float]:
+    def _release_requests(self, tx: Connection, due: Mapping[str, bool]) -> tuple[Released, float]:
         """Checks before submits, from one budget for each key; also when the next permit is."""
         settings = self._settings
         # The gates are locked first: what is counted after that, no other reconciler changes.
@@ -162,14 +163,20 @@ class Reconciler:
             try:
                 self._publish(lane, job_ids)
             except Exception:
-                unsent = [job_id for _, ids in messages[sent:] for job_id in ids]
-                database.transact(self._engine, ledger.recall, unsent)
+                self._recall(messages[sent:])
                 raise
             log.event("released", lane=lane, jobs=len(job_ids))
+
+    def _recall(self, messages: Sequence[tuple[str, list[UUID]]]) -> None:
+        for verb, ours in ((ledger.recall, False), (notices.recall, True)):
+            ids = [one for lane, ids in messages if (lane == notices.LANE) is ours for one in ids]
+            if ids:
+                database.transact(self._engine, verb, ids)
 
     def _messages(self, released: Released) -> Iterator[tuple[str, list[UUID]]]:
         settings = self._settings
         widths = {"submit": settings.submit_lane, "check": settings.check_lane}
+        widths[notices.LANE] = settings.notify_lane
         for lane, job_ids in released.items():
             share = widths.get(lane, settings.store_lane) // _SHARES
             size = max(ceil(len(job_ids) / _MESSAGES), share, 1)

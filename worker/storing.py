@@ -8,7 +8,7 @@ from tempfile import gettempdir
 from typing import Any
 from uuid import UUID
 
-from cutwork import ledger, log, tracing
+from cutwork import bare, ledger, log, tracing
 from cutwork.errors import FetchFailed, StorageError
 from cutwork.fetching import Fetched, fetch
 from cutwork.ledger import Ticket
@@ -58,6 +58,8 @@ def _bring_home(tools: Tools, ticket: Ticket, report: Report, name: str) -> dict
     try:
         if fault := _size_fault(got, report, cropped=ticket.request.crop):
             raise FetchFailed(shown(link or ""), "wrong_size", fault, permanent=False)
+        # What we keep and hand out tells nothing but the picture; size and hash are of that.
+        size, digest = bare.strip_file(got.path, got.format)
         # The fence is in the name, so that a slow worker cannot overwrite what the row describes.
         key = f"results/{ticket.job_id}/{name}-{ticket.fence}.{got.format}"
         uri = tools.storage.put(key, got.path)
@@ -65,8 +67,8 @@ def _bring_home(tools: Tools, ticket: Ticket, report: Report, name: str) -> dict
         got.path.unlink(missing_ok=True)
     return {
         "uri": uri,
-        "size": got.size,
-        "sha256": got.sha256,
+        "size": size,
+        "sha256": digest,
         "format": got.format,
         "width": got.width,
         "height": got.height,

@@ -8,10 +8,10 @@ from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Row, Select, select
 
 from cutwork import callbacks, database, gate, lanes, ledger, log, tracing
-from cutwork.errors import StorageError
+from cutwork.errors import InvalidInput, StorageError
 from cutwork.ledger import Ticket
 from cutwork.provider import (
     Accepted,
@@ -64,7 +64,17 @@ def orders(tools: Tools, job_ids: Sequence[UUID]) -> list[Order]:
     """Those of the jobs that are still to be submitted, read at once."""
     with database.read_only(tools.engine).connect() as tx:
         rows = tx.execute(_released(tx.dialect.name), {"those": job_ids}).all()
-    return [Order(row.id, Request.from_json(row.request), row.key_id, row.trace) for row in rows]
+    return [order for row in rows if (order := _order(tools, row))]
+
+
+def _order(tools: Tools, row: Row[Any]) -> Order | None:
+    """None for a row that no ``enqueue`` has written; it is held, and takes no other with it."""
+    try:
+        return Order(row.id, Request.checked(row.request), row.key_id, row.trace)
+    except InvalidInput as fault:
+        tools.record(row.id, ledger.put_back, row.id, str(fault), permanent=True)
+        log.event("input refused", level=logging.WARNING, job=row.id, fault=fault)
+    return None
 
 
 @cache

@@ -14,6 +14,7 @@ from cutwork import log
 
 from .app import app
 from .checking import check
+from .notifying import tell_all
 from .storing import store
 from .submitting import Order, orders, submit
 from .tools import Tools, tools
@@ -35,6 +36,11 @@ def check_jobs(job_ids: Sequence[str]) -> None:
 @app.task(name="cutwork.store")
 def store_jobs(job_ids: Sequence[str]) -> None:
     each(tools(), store, _read(job_ids))
+
+
+@app.task(name="cutwork.notify")
+def tell_notices(notice_ids: Sequence[str]) -> None:
+    tell_all(tools(), _read(notice_ids))
 
 
 def each(own: Tools, step: Callable[[Tools, T], None], things: Iterable[T]) -> None:

@@ -37,6 +37,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "worker": ("serving:worker", "Run jobs (Celery)."),
         "reconciler": ("serving:reconciler", "Run the alarm clock that releases and repairs jobs."),
         "webhook": ("serving:webhook", "Hear the provider's callbacks."),
+        "console": ("serving:console", "Show jobs and pictures in a browser, and decide there."),
         "metrics": ("exporting:metrics", "Serve figures to Prometheus."),
         "sandbox": ("serving:sandbox", "Be the provider, for tests and for trying things out."),
     },

@@ -12,7 +12,7 @@ from cutwork import job as records
 from cutwork.cli.desk import Desk
 from cutwork.cli.ids import resolve_all, short
 from cutwork.cli.output import print_json
-from cutwork.errors import WrongState
+from cutwork.errors import InputPurged, WrongState
 from cutwork.states import State
 
 _PAGE = 100
@@ -106,7 +106,7 @@ def _failed(desk: Desk) -> Iterator[list[UUID]]:
 def _retry(
     desk: Desk, job_ids: Sequence[UUID], *, strict: bool, only_look: bool = False
 ) -> list[tuple[UUID, State]]:
-    """In one transaction; not ``strict`` passes over jobs that went on meanwhile."""
+    """In one transaction; not ``strict`` passes over those that cannot be sent (any more)."""
 
     def verb(tx: Connection) -> list[tuple[UUID, State]]:
         told: list[tuple[UUID, State]] = []
@@ -114,7 +114,7 @@ def _retry(
         for job_id in job_ids:
             try:
                 told.append((job_id, ledger.retry(tx, job_id, desk.settings)))
-            except WrongState:
+            except (InputPurged, WrongState):
                 if strict:
                     raise
         if undo is not None:

@@ -44,6 +44,7 @@ _WEB = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
     help="0 goes first, 9 last.",
 )  # fmt: skip
 @click.option("--owner", default="", help="Whose job it is.")
+@click.option("--notify", metavar="TASK|URL", help="Whom to tell when it is over.")
 @click.option("--wait", is_flag=True, help="Wait for the results and print where they are.")
 @click.option(
     "--timeout", type=click.FloatRange(0), default=300.0, show_default=True, metavar="S",
@@ -52,8 +53,8 @@ _WEB = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 @click.option("--json", "as_json", is_flag=True, help="Print the jobs as a JSON array.")
 def enqueue(
     pictures: tuple[str, ...], type_: str, output_type: int, crop: bool, format_: str,
-    bg_color: str | None, key: str | None, priority: int, owner: str, wait: bool, timeout: float,
-    as_json: bool,
+    bg_color: str | None, key: str | None, priority: int, owner: str, notify: str | None,
+    wait: bool, timeout: float, as_json: bool,
 ) -> int:  # fmt: skip
     """Ask for pictures to be cut out; - reads one from standard input.
 
@@ -67,7 +68,9 @@ def enqueue(
         "bg_color": bg_color,
     }  # fmt: skip
     asked = [_ask(one, form) for one in pictures]
-    made = _write(desk, pictures, asked, idempotency_key=key, priority=priority, owner=owner)
+    made = _write(
+        desk, pictures, asked, idempotency_key=key, priority=priority, owner=owner, notify=notify
+    )
     if wait:
         return _Wait(desk, pictures, made).run(timeout, as_json)
     if as_json:
@@ -165,8 +168,12 @@ class _Wait:
 
     def _print(self, one: Job) -> None:
         if one.state is State.SUCCEEDED:
-            for file in one.files.values():
-                click.echo(self._desk.place(file.uri))
+            for name, file in one.files.items():
+                if file.purged_at is None:
+                    click.echo(self._desk.place(file.uri))
+                else:  # the key of an old job was given again
+                    gone = f"the {name} of job {short(one.id)} was deleted from storage"
+                    click.echo(f"cutwork: {self._names[one.id]}: {gone}", err=True)
             return
         reason = (one.error or {}).get("message") or "no reason was given"
         what = f"{self._names[one.id]}: job {short(one.id)} {one.state} ({reason})"

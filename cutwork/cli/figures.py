@@ -42,6 +42,8 @@ def _print(found: Stats) -> None:
     shares = [f"{who} {found.share(who):.0%}" for who in sorted(found.decided)]
     click.echo(f"decided by: {', '.join(shares) or 'nobody yet'}")
     _print_callbacks(found.callbacks)
+    told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found.notices.items())
+    click.echo(f"notices: {told}")
     if found.keys:
         click.echo()
         rows_ = [

@@ -1,25 +1,28 @@
 """What runs on this machine, and with which settings: the plan of ``cutwork up`` and of the demo.
 
-Without an API token the provider is the sandbox. What is made up here, the sandbox's token and the
-callback secret, is kept in files under HOME, so that the jobs of yesterday go on today.
+Without an API token the provider is the sandbox. What is made up here, the tokens of
+the sandbox and the console and the callback secret, is kept in files under HOME, so that the jobs
+of yesterday go on today.
 """
 
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from cutwork.cli.child import Role
 from cutwork.cli.desk import shown_url
 from cutwork.errors import InvalidSetting
-from cutwork.settings import PREFIX, Settings
+from cutwork.settings import PREFIX, Settings, standard_secret
 
-WEBHOOK_PORT, SANDBOX_PORT = 8000, 8600
+WEBHOOK_PORT, SANDBOX_PORT, CONSOLE_PORT = 8000, 8600, 8700
 _PORTS_TRIED = 100
+_NOTIFY_SECRET = "notify-secret"  # noqa: S105 - the name of its file
 _NO_TOKENS = "CUTWORK_API_TOKENS is not set"
 
 
@@ -39,10 +42,11 @@ def plan(
     bind: str = "",
     sandbox_port: int = SANDBOX_PORT,
     sandbox_options: tuple[str, ...] = (),
+    console: bool = False,
 ) -> House:
     """Decide what runs where; writes the files of the secrets that it makes up.
 
-    ``sandbox_port`` is the first to try; 0 takes any.
+    ``sandbox_port`` is the first to try; 0 takes any. Any is the console's when it is ``bind``'s.
 
     Raises:
         InvalidSetting: the settings contradict each other, or an address is taken.
@@ -58,6 +62,10 @@ def plan(
         told = [("provider", f"the sandbox at http://{address}, without cost ({_NO_TOKENS})")]
     told.append(("callbacks", _add_webhook(settings, chosen, roles, bind)))
     roles += [Role("worker", ("worker",)), Role("reconciler", ("reconciler",))]
+    told.append(("notices", _add_notices(settings, chosen)))
+    if console:
+        first = 0 if bind.endswith(":0") else CONSOLE_PORT
+        told.append(("console", _add_console(settings, chosen, roles, first)))
     broker = settings.broker_url and shown_url(settings.broker_url)
     where = [
         ("database", shown_url(settings.database)),
@@ -78,19 +86,20 @@ class _Environ:
         self.values.pop(f"{PREFIX}{name}_FILE", None)
         self.values[f"{PREFIX}{name}"] = value
 
-    def make_up(self, name: str, file: str) -> None:
+    def make_up(self, name: str, file: str, form: Callable[[bytes], str]) -> str:
         """Let a secret be what the file under HOME says; draw one the first time."""
         path = self._home / file
         if not path.exists():  # nobody else makes it: the lock of HOME is ours
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-                out.write(secrets.token_urlsafe(32) + "\n")
+                out.write(form(secrets.token_bytes(32)) + "\n")
         self.values.pop(f"{PREFIX}{name}", None)
         self.values[f"{PREFIX}{name}_FILE"] = str(path)
+        return path.read_text(encoding="ascii").strip()
 
 
 def _sandbox(settings: Settings, chosen: _Environ, bind: str, options: tuple[str, ...]) -> Role:
     chosen.set("API_URL", f"http://{bind}")
-    chosen.make_up("API_TOKENS", "sandbox-token")
+    chosen.make_up("API_TOKENS", "sandbox-token", bytes.hex)
     rate = f"--rate={settings.rate:g}"
     return Role("sandbox", ("sandbox", "--bind", bind, rate, *options))
 
@@ -101,12 +110,33 @@ def _add_webhook(settings: Settings, chosen: _Environ, roles: list[Role], bind: 
         return "none, the provider is asked instead (no CUTWORK_PUBLIC_URL)"
     bind = _bind(bind, fixed=bool(settings.public_url))
     if not settings.callback_secrets:
-        chosen.make_up("CALLBACK_SECRETS", "callback-secret")
+        chosen.make_up("CALLBACK_SECRETS", "callback-secret", bytes.hex)
     url = settings.public_url or f"http://{_reachable(bind)}"
     chosen.set("PUBLIC_URL", url)
     probe = f"http://{_reachable(bind)}/readyz"
     roles.append(Role("webhook", ("webhook", "--bind", bind), probe))
     return f"{url}, heard on {bind}"
+
+
+def _add_notices(settings: Settings, chosen: _Environ) -> str:
+    """A subscriber on this machine may be told, and can verify what it is told."""
+    if not settings.notify_networks:
+        chosen.set("NOTIFY_NETWORKS", "127.0.0.0/8,::1/128")
+    if settings.notify_secrets:
+        return "signed with CUTWORK_NOTIFY_SECRETS"
+    chosen.make_up("NOTIFY_SECRETS", _NOTIFY_SECRET, standard_secret)
+    return f"signed with the secret in {settings.home.absolute() / _NOTIFY_SECRET}"
+
+
+def _add_console(settings: Settings, chosen: _Environ, roles: list[Role], first: int) -> str:
+    if missing := [name for name in ("granian", "jinja2") if find_spec(name) is None]:
+        return f"none, for want of {' and '.join(missing)}: pip install 'cutwork[console]'"
+    bind = f"127.0.0.1:{free_port('127.0.0.1', first)}"
+    roles.append(Role("console", ("console", "--bind", bind), f"http://{bind}/healthz"))
+    if settings.console_token:
+        return f"http://{bind}, for who has CUTWORK_CONSOLE_TOKEN"
+    token = chosen.make_up("CONSOLE_TOKEN", "console-token", bytes.hex)
+    return f"http://{bind}/?token={token}"
 
 
 def _check(settings: Settings) -> None:

@@ -10,6 +10,7 @@ _PLACES = {
     "worker": "cutwork.worker.main:serve_jobs",
     "reconciler": "cutwork.worker.main:reconcile",
     "webhook": "cutwork.webhook.main:serve",
+    "console": "cutwork.console.main:serve",
     "sandbox": "cutwork.sandbox.server:serve",
     "metrics": "cutwork.exporter:serve",
     "drill": "cutwork.drill.soak:drill",
@@ -18,12 +19,9 @@ _PLACES = {
 }
 # What each extra of the package brings, as its modules are called.
 _EXTRAS = {
-    "cv2": "sandbox",
-    "granian": "webhook",
-    "multipart": "sandbox",
-    "numpy": "sandbox",
-    "prometheus_client": "metrics",
-}
+    "cv2": "sandbox", "multipart": "sandbox", "numpy": "sandbox", "granian": "webhook",
+    "jinja2": "console", "markupsafe": "console", "prometheus_client": "metrics",
+}  # fmt: skip
 
 
 def role(name: str) -> Callable[..., Any]:

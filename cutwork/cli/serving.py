@@ -1,4 +1,4 @@
-"""``cutwork worker``, ``reconciler``, ``webhook`` and ``sandbox``: one role in this process."""
+"""``cutwork worker``, ``reconciler``, ``webhook`` …: one role in this process."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from cutwork.cli.roles import role
 from cutwork.errors import InvalidSetting
 from cutwork.settings import current
 
-_LANES = ("submit", "check", "store")
+_LANES = ("submit", "check", "store", "notify")
 
 
 @click.command()
@@ -68,6 +68,20 @@ def webhook(bind: str, workers: int) -> None:
     It speaks plain HTTP: let a proxy do TLS, and give its address as CUTWORK_PUBLIC_URL.
     """
     role("webhook")(bind, workers=workers)
+
+
+@click.command()
+@click.option(
+    "--bind", default="127.0.0.1:8700", show_default=True, metavar="HOST:PORT",
+    help="Where to listen.",
+)  # fmt: skip
+@click.option("--read-only", is_flag=True, help="Show everything, change nothing.")
+def console(bind: str, read_only: bool) -> None:
+    """Show jobs, pictures and troubles in a browser, and decide there, under granian.
+
+    CUTWORK_CONSOLE_TOKEN lets people in. It speaks plain HTTP: let a proxy do TLS.
+    """
+    role("console")(bind, read_only=read_only)
 
 
 @click.command()

@@ -27,6 +27,8 @@ def upgrade() -> None:
     _create_owner()
     _create_pace()
     _create_event()
+    _create_notice()
+    _create_subscriber()
     _create_tally()
     _create_sleeper()
 
@@ -34,6 +36,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("cutwork_sleeper")
     op.drop_table("cutwork_tally")
+    op.drop_table("cutwork_subscriber")
+    op.drop_table("cutwork_notice")
     op.drop_table("cutwork_event")
     op.drop_table("cutwork_pace")
     op.drop_table("cutwork_owner")
@@ -68,6 +72,9 @@ def _create_job() -> None:
         sa.Column("max_paid_attempts", sa.SmallInteger()),
         sa.Column("meta", _JSON),
         sa.Column(
+            "notify", sa.String(500), comment="whom to tell at the end: a Celery task or a URL"
+        ),
+        sa.Column(
             "trace", sa.String(55), comment="W3C traceparent of the app's span that asked for it"
         ),
         sa.Column(
@@ -82,6 +89,8 @@ def _create_job() -> None:
         sa.Column("decided_by", sa.String(16)),
         sa.Column("created_at", _TIME, nullable=False),
         sa.Column("finished_at", _TIME),
+        sa.Column("input_purged_at", _TIME, comment="its source picture was deleted from storage"),
+        sa.Column("result_purged_at", _TIME, comment="its results were deleted from storage"),
         sa.PrimaryKeyConstraint("id", name="pk_cutwork_job"),
         **_OPTIONS,
     )
@@ -101,6 +110,7 @@ def _create_job_indexes() -> None:
         "ix_cutwork_job_alarm": (["state", "due_at"], "due_at IS NOT NULL"),
         "ix_cutwork_job_store": (["state", "result_expires_at"], "state = 'storing'"),
         "ix_cutwork_job_lease": (["state", "lease"], "lease IS NOT NULL"),
+        "ix_cutwork_job_finished": (["finished_at"], "finished_at IS NOT NULL"),
         "uq_cutwork_job_key": (["owner", "idempotency_key"], "idempotency_key IS NOT NULL"),
     }
     for name, (columns, where) in partial.items():
@@ -111,6 +121,15 @@ def _create_job_indexes() -> None:
             unique=name.startswith("uq_"),
             postgresql_where=sa.text(where),
             sqlite_where=sa.text(where),
+        )
+    if op.get_context().dialect.name in ("postgresql", "sqlite"):
+        over = sa.text("state IN ('cancelled', 'failed', 'held')")
+        op.create_index(
+            "ix_cutwork_job_over",
+            "cutwork_job",
+            ["state", "id"],
+            postgresql_where=over,
+            sqlite_where=over,
         )
 
 
@@ -229,6 +248,52 @@ def _create_event() -> None:
     )
     op.create_index("ix_cutwork_event_job_id", "cutwork_event", ["job_id"])
     op.create_index("ix_cutwork_event_kind_at", "cutwork_event", ["kind", "at"])
+
+
+def _create_notice() -> None:
+    op.create_table(
+        "cutwork_notice",
+        sa.Column("id", _ID, nullable=False),
+        sa.Column("job_id", _ID, nullable=False),
+        sa.Column("state", sa.String(16), nullable=False, comment="what the job came to"),
+        sa.Column(
+            "host", sa.String(300), nullable=False, comment="who is told; empty: a Celery task"
+        ),
+        sa.Column("due_at", _TIME, comment="when to tell; none: it is told, or given up"),
+        sa.Column(
+            "lease", sa.String(8), comment="message: named in the broker; worker: being told"
+        ),
+        sa.Column("tries", sa.SmallInteger(), nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("told_at", _TIME),
+        sa.Column("error", sa.String(500), comment="how the latest try failed"),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["cutwork_job.id"], name="fk_cutwork_notice_cutwork_job", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name="pk_cutwork_notice"),
+        **_OPTIONS,
+    )
+    op.create_index("ix_cutwork_notice_job_id", "cutwork_notice", ["job_id"])
+    for column in ("due_at", "lease"):
+        open_ = sa.text(f"{column} IS NOT NULL")
+        op.create_index(
+            f"ix_cutwork_notice_{column}",
+            "cutwork_notice",
+            [column],
+            postgresql_where=open_,
+            sqlite_where=open_,
+        )
+
+
+def _create_subscriber() -> None:
+    op.create_table(
+        "cutwork_subscriber",
+        sa.Column("host", sa.String(300), nullable=False),
+        sa.Column("failures", sa.SmallInteger(), nullable=False, comment="in a row"),
+        sa.Column("closed_until", _TIME, nullable=False, comment="nobody is told there before"),
+        sa.PrimaryKeyConstraint("host", name="pk_cutwork_subscriber"),
+        **_OPTIONS,
+    )
 
 
 def _create_tally() -> None:

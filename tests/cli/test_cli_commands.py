@@ -1,5 +1,6 @@
 """What all commands share: help, the table of commands, sentences instead of tracebacks."""
 
+import json
 import os
 import re
 import signal
@@ -17,8 +18,10 @@ from cutwork.cli.commands import SECTIONS, cutwork
 from cutwork.cli.doctor import doctor
 from cutwork.cli.purge import Span
 from cutwork.cli.roles import role
+from cutwork.sandbox.server import Sandbox
+from tests.services.ports import free_port
 from tests.services.processes import clean_environment
-from tests.world import World
+from tests.world import TOKEN, World
 
 Command = Callable[..., Any]
 NAMES = [name for section in SECTIONS.values() for name in section]
@@ -68,7 +71,10 @@ def test_a_misspelt_command_is_recognized(command: Command) -> None:
         (["enqueue"], "missing argument"),
         (["list", "--limit", "0"], "--limit"),
         (["list", "--state", "gone"], "'gone' is not one of"),
-        (["purge", "--older-than", "soon"], "'soon' is no span of time"),
+        (
+            ["purge", "--older-than", "soon"],
+            "'soon' must be a span of time such as 30d, 12h, 90min or 45s",
+        ),
         (["up", "--bind", "8000"], "--bind must be HOST:PORT"),
         (["webhook", "--workers", "0"], "--workers"),
         (["sandbox", "--bind", "127.0.0.1:0", "--latency", "soon"], "--latency must be seconds"),
@@ -238,10 +244,31 @@ def test_doctor_on_a_new_machine_says_what_is_missing_and_makes_nothing(
 
 
 @pytest.mark.usefixtures("world")
-def test_doctor_finds_a_sound_installation_sound(command: Command) -> None:
-    said = command("doctor")
+def test_doctor_finds_a_sound_installation_sound(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Sandbox(tokens=[TOKEN]) as sandbox:
+        monkeypatch.setenv("CUTWORK_API_URL", sandbox.url)
+        said = command("doctor")
 
     assert (said.status, said.lines[-1]) == (0, "0 faults")
+    assert "key: the provider takes key " in said.out
+
+
+@pytest.mark.usefixtures("world")
+def test_doctor_asks_nobody_outside_when_told_so(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("CUTWORK_API_URL", away)
+
+    asked, local = command("doctor", "--json"), command("doctor", "--local", "--json")
+
+    assert (asked.status, local.status) == (1, 0)
+    (fault,) = (one for one in json.loads(asked.out)["findings"] if one["level"] == "fault")
+    assert (fault["code"], fault["about"]) == ("api_away", "key")
+    assert fault["sentence"].startswith("the provider cannot be reached (")
+    assert fault["remedy"].startswith("see that CUTWORK_API_URL is right")
 
 
 def test_a_span_of_time_is_read_in_seconds() -> None:

@@ -12,7 +12,9 @@ from sqlalchemy import insert
 from cutwork import ledger, schema
 from cutwork.cli.ids import short
 from cutwork.states import State
+from cutwork.storage import Storage
 from tests.tables import job_values
+from tests.test_purging import finished
 from tests.world import KEY_ID, World, done, failed
 
 Command = Callable[..., Any]
@@ -250,7 +252,7 @@ def test_retry_wants_ids_or_failed_and_not_both(command: Command) -> None:
 def test_pause_and_resume_every_key_or_one(command: Command) -> None:
     assert command("pause").out == f"key {KEY_ID} is paused\n"
     assert command("pause", "--key", KEY_ID).out == f"key {KEY_ID} was paused already\n"
-    assert "paused (paused by an operator)" in command("doctor").out
+    assert "paused (paused by an operator)" in command("doctor", "--local").out
     assert command("resume").out == f"key {KEY_ID} is open\n"
     assert command("resume").out == f"key {KEY_ID} was open already\n"
 
@@ -293,14 +295,69 @@ def test_purge_counts_first_and_deletes_then(command: Command, world: World, hom
     command("cancel", short(job_id))
     (picture,) = (home / ".cutwork" / "files" / "inputs").iterdir()
 
-    assert command("purge").out == "deleted: jobs 0, files 0, bytes 0\n"
+    counted = f"jobs 1, files 1, bytes {COFFEE.stat().st_size}\n"
     would = command("purge", "--older-than", "0s", "--dry-run").out
-    assert would == f"would be deleted: jobs 1, files 1, bytes {COFFEE.stat().st_size}\n"
+    assert would == f"jobs older than 0 s: would be deleted: {counted}"
     assert picture.exists()
 
-    told = json.loads(command("purge", "--older-than", "0s", "--json").out)
-    assert (told["jobs"], told["files"], told["dry_run"]) == (1, 1, False)
+    assert command("purge", "--inputs", "0s").out == f"inputs older than 0 s: deleted: {counted}"
     assert not picture.exists()
+    assert "source picture was deleted" in command("retry", short(job_id)).err
+    told = json.loads(command("purge", "--older-than", "0s", "--json").out)
+    assert (told["jobs"]["jobs"], told["jobs"]["files"], told["dry_run"]) == (1, 0, False)
+    assert world.count() == 0
+
+
+def test_a_job_whose_results_were_deleted_says_so_wherever_it_is_shown(
+    command: Command, world: World, home: Path
+) -> None:
+    storage = Storage.at((home / ".cutwork" / "files").as_uri())
+    job_id = finished(
+        world, storage, 1, image_url="https://shop.example/a.jpg", idempotency_key="k"
+    )
+    path = home / ".cutwork" / "files" / "results" / str(job_id) / "image.png"
+    assert str(path) in command("show", short(job_id)).out
+
+    said = command("purge", "--results", "1h").out
+    assert said == "results older than 60 min: deleted: jobs 1, files 1, bytes 4\n"
+
+    assert not path.exists()
+    shown = command("show", short(job_id)).out
+    assert "deleted 20" in shown
+    assert str(path) not in shown
+    asked = command("enqueue", "https://shop.example/a.jpg", "--key", "k", "--wait")
+    assert (asked.status, asked.out) == (0, "")
+    assert f"the image of job {short(job_id)} was deleted from storage" in asked.err
+    assert "purged" in command("explain", short(job_id)).out
+
+
+def test_purge_goes_by_the_settings_or_says_what_is_missing(
+    command: Command, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = UUID(command("enqueue", COFFEE, "--owner", "anna").out.strip())
+    command("cancel", short(job_id))
+
+    asked = command("purge")
+    assert asked.status == 2
+    assert "nothing says what to delete" in asked.err
+    assert command("purge", "--owner", "anna", "--inputs", "1d").status == 2
+    assert command("purge", "--cancel").status == 2
+    monkeypatch.setenv("CUTWORK_KEEP_JOBS", "30d")
+    assert command("purge").out == "jobs older than 30 d: deleted: jobs 0, files 0, bytes 0\n"
+    assert world.count() == 1
+
+
+def test_purge_deletes_all_of_an_owner_once_nothing_is_unfinished(
+    command: Command, world: World
+) -> None:
+    job_id = world.enqueue(owner="anna")
+
+    refused = command("purge", "--owner", "anna")
+    assert refused.status == 1
+    assert str(job_id) in refused.err
+    assert "cancel them first (--cancel)" in refused.err
+    said = command("purge", "--owner", "anna", "--cancel")
+    assert said.out == "owner anna: deleted: jobs 1, files 0, bytes 0\n"
     assert world.count() == 0
 
 

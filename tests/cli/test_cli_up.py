@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,17 +14,21 @@ from typing import Any
 
 import psutil
 import pytest
+import requests
 from PIL import Image
 
 from cutwork.cli import house, lock
+from cutwork.doctor import examine_outside, glance
 from cutwork.errors import InvalidSetting
+from cutwork.sandbox.server import Sandbox
 from cutwork.settings import Settings
 from tests.cli.conftest import PHOTOGRAPHS, Said, cutwork_process
 from tests.services.ports import free_port
 from tests.services.processes import Process, Processes, is_alive
 from tests.services.waiting import run_until
+from tests.webhook.proxies import says, serving
 
-ROLES = {"sandbox", "webhook", "worker", "reconciler"}
+ROLES = {"sandbox", "webhook", "worker", "reconciler", "console"}
 READY = "ready ("
 
 
@@ -81,7 +86,7 @@ def test_the_roles_are_named_with_where_they_are(up: Running) -> None:
 
     assert f"sqlite:///{up.directory / '.cutwork' / 'cutwork.db'}" in said
     assert "the sandbox at http://127.0.0.1:" in said
-    assert "roles      sandbox, webhook, worker, reconciler" in said
+    assert "roles      sandbox, webhook, worker, reconciler, console" in said
 
 
 def test_a_person_becomes_a_transparent_png(up: Running) -> None:
@@ -175,6 +180,21 @@ def test_the_made_up_secrets_are_nobody_elses_to_read(up: Running) -> None:
         assert not any(path.read_text().strip() in words for words in commands)
 
 
+def test_the_printed_link_lets_into_the_console(up: Running) -> None:
+    (link,) = set(re.findall(r"http://127\.0\.0\.1:\d+/\?token=\S+", up.process.log))
+
+    with requests.Session() as person:
+        page = person.get(link, timeout=10)
+
+    assert page.status_code == 200
+    assert "token" not in page.url
+    assert "<h1>Overview</h1>" in page.text
+    path = up.directory / ".cutwork" / "console-token"
+    assert path.stat().st_mode & 0o777 == 0o600
+    commands = (" ".join(child.cmdline()) for child in up.family())
+    assert not any(path.read_text().strip() in words for words in commands)
+
+
 def test_a_role_that_dies_is_started_again(up: Running) -> None:
     (worker,) = (one for one in up.family() if one.cmdline()[-1] == "worker")
     worker.kill()
@@ -191,7 +211,7 @@ def test_a_signal_ends_it_with_all_its_processes(tmp_path: Path, processes: Proc
     running.process.signal(signal.SIGTERM)
 
     assert running.process.wait(30) == 0
-    assert len(family) >= len(ROLES) + 1  # granian has a worker of its own
+    assert len(family) >= len(ROLES) + 2  # granian has a worker of its own
     assert not any(is_alive(one) for one in family)
     assert "reconciler stopped" in running.process.log  # asked, not killed
 
@@ -214,6 +234,30 @@ def test_killed_outright_it_leaves_no_process_behind(tmp_path: Path, processes: 
     running.process.wait()
 
     run_until(lambda: not any(is_alive(one) for one in family), 15, "all have ended")
+
+
+def test_it_warns_in_the_doctors_words(tmp_path: Path, processes: Processes) -> None:
+    with Sandbox(tokens=["another-key"]) as sandbox, serving(says("404 Not Found")) as address:
+        running = Running(
+            tmp_path, processes, CUTWORK_API_TOKENS="sk-hush", CUTWORK_API_URL=sandbox.url,
+            CUTWORK_PUBLIC_URL=address, CUTWORK_CONCURRENCY="3",
+        )  # fmt: skip
+        log = running.process.wait_for_log("route /callbacks/ of that address")
+        settings = Settings(
+            home=tmp_path / ".cutwork", api_tokens=("sk-hush",), api_url=sandbox.url,
+            public_url=address, callback_secrets=("0123456789abcdef",), concurrency=3,
+        )  # fmt: skip
+        wrong = [*glance(settings), *examine_outside(settings)]
+        running.process.stop()
+
+    assert [one.code for one in wrong] == ["lanes_wide", "key_refused", "url_other"]
+    for one in wrong:
+        assert f"{one.about}: {one.sentence}" in log
+        assert f"→ {one.remedy}" in log
+    before, _, after = log.partition(READY)
+    assert wrong[0].sentence in before
+    assert wrong[1].sentence in after
+    assert "hush" not in log
 
 
 def test_with_a_token_and_no_public_url_there_is_no_webhook(tmp_path: Path) -> None:
@@ -239,6 +283,19 @@ def test_a_configured_webhook_keeps_its_secret_and_its_url(tmp_path: Path) -> No
     assert chosen.environ["CUTWORK_PUBLIC_URL"] == "https://hooks.example"
     assert chosen.environ["CUTWORK_CALLBACK_SECRETS"] == "0123456789abcdef"
     assert not (tmp_path / "callback-secret").exists()
+
+
+def test_a_configured_consoles_token_is_kept_and_not_told(tmp_path: Path) -> None:
+    token = "0123456789abcdef"
+    settings = Settings(home=tmp_path, console_token=token)
+    environ = {"CUTWORK_CONSOLE_TOKEN": token}
+
+    chosen = house.plan(settings, environ, bind="127.0.0.1:0", console=True)
+
+    assert chosen.roles[-1].name == "console"
+    assert chosen.environ["CUTWORK_CONSOLE_TOKEN"] == token
+    assert token not in str(chosen.plan)
+    assert not (tmp_path / "console-token").exists()
 
 
 def test_yesterdays_secrets_are_used_again(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ MUTATIONS: list[Mutation] = [
          "slots = one.slots(settings) - flying.get(one.key_id, 0)", "slots = one.slots(settings)",
          "test_jobs_in_flight_are_capped_for_each_key"),
         ("L3", "no_recall", "what the broker did not take is due again",
-         "database.transact(self._engine, ledger.recall, unsent)", "pass",
+         "database.transact(self._engine, verb, ids)", "pass",
          "test_a_broker_that_is_down_at_publish_leaves_the_job_due"),
     ),
     *_of(
@@ -308,5 +308,29 @@ MUTATIONS: list[Mutation] = [
         ("S11", "token_left_to_others", "the token is hidden from whoever wraps the webhook",
          'environ["PATH_INFO"], environ["QUERY_STRING"] = shown, ""', "pass",
          "test_no_token_and_no_query_is_left_for_others"),
+    ),
+    *_of(
+        "rows",
+        "test_notices.py",
+        ("L1", "nobody_is_told", "whoever a job names is told of its end",
+         "if target in RESTING and row.notify:", "if row.notify is row:",
+         "test_whoever_is_named_is_told_of_each_end"),
+    ),
+    *_of(
+        "notices",
+        "test_notices.py",
+        ("L1", "silent_hosts_stay_due", "a host that does not listen is left alone",
+         "    if put_off:\n", "    if not found:\n",
+         "test_a_silent_host_is_left_alone_and_stands_in_nobodys_way"),
+        ("S9", "notice_not_compared", "the tries of a notice are compared",
+         "notice.c.tries == one.tries", "notice.c.tries.is_not(None)",
+         "test_a_worker_that_dies_is_followed_by_another_and_says_nothing_any_more"),
+    ),
+    *_of(
+        "telling",
+        "test_telling.py",
+        ("S11", "inner_address_told", "an inner address is told nothing",
+         "guard = Guard(networks, listed=False)", "guard = Guard(networks)",
+         "test_an_inner_address_is_told_nothing_unless_its_network_is_named"),
     ),
 ]  # fmt: skip

@@ -6,9 +6,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from tests.services import mariadb, postgresql, rabbitmq, redis, sqlite
+from tests.services import chromium, mariadb, postgresql, rabbitmq, redis, sqlite
 from tests.services.outcome import Missing, Service, Unusable
-from tests.services.private import PrivateServer
+from tests.services.private import PrivateServer, find_program
 
 Finder = Callable[[str], Service | Missing]
 
@@ -18,6 +18,7 @@ FINDERS: Mapping[str, Finder] = {
     "mariadb": mariadb.find,
     "redis": redis.find,
     "rabbitmq": rabbitmq.find,
+    "chromium": chromium.find,
 }
 PRIVATE: Mapping[str, type[PrivateServer]] = {
     "postgresql": postgresql.PrivatePostgreSQL,
@@ -31,6 +32,7 @@ NAMES = {
     "mariadb": "MariaDB",
     "redis": "Redis",
     "rabbitmq": "RabbitMQ",
+    "chromium": "Chromium",
 }
 
 
@@ -66,6 +68,13 @@ class Services:
         server.start()
         server.wipe()
         return server
+
+    def program(self, name: str, *patterns: str) -> str:
+        """The path of a program that a test starts itself, wherever it is found."""
+        found = find_program(name, *patterns)
+        if not found:
+            self._give_up(f"{name} (not installed)")
+        return found
 
     def close(self) -> None:
         """Remove and stop everything, even if one of the servers is in trouble."""

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from cutwork.errors import InvalidSetting
+from cutwork.serving import address
 from cutwork.settings import current
-from cutwork.webhook.main import address, serve
+from cutwork.webhook.main import serve
 from tests.services.ports import HOST
 from tests.services.processes import clean_environment
 from tests.services.waiting import run_until

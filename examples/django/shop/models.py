@@ -1,0 +1,12 @@
+"""An order, with the id of the job that cuts out its picture."""
+
+from django.db import models
+
+
+class Order(models.Model):
+    customer = models.CharField(max_length=64)
+    article = models.CharField(max_length=200)
+    job_id = models.UUIDField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.article} for {self.customer}"

@@ -1,0 +1,1 @@
+"""What docker/ holds, tried as far as it goes without a Docker engine."""
