@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test mutants bench bench-full check format lock clean
+.PHONY: help demo test mutants bench bench-full check docs format lock clean
 
 # Nothing from outside the checkout: no modules from elsewhere, no installs to elsewhere.
 unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX
@@ -44,6 +44,11 @@ check: $(VENV)/dev ## Look for faults without running anything: style, types, im
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(VENV)/docs ## Build the site into build/site
+	$(BIN)/python docs/stage.py build/pages
+	$(BIN)/mkdocs build --quiet --strict
+
 format: $(VENV)/dev ## Rewrite the sources in the house style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -70,6 +75,11 @@ $(VENV)/all: $(VENV)/made pyproject.toml constraints.txt
 $(VENV)/dev: $(VENV)/all
 	@echo "Installing what the tests and checks need"
 	@$(INSTALL) --build-constraint constraints.txt --editable '.[all]' --group dev
+	@touch $@
+
+$(VENV)/docs: $(VENV)/all
+	@echo "Installing what builds the site"
+	@$(INSTALL) --build-constraint constraints.txt --editable '.[all]' --group docs
 	@touch $@
 
 $(VENV)/bench: $(VENV)/dev

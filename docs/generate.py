@@ -1,11 +1,13 @@
 """Rewrites the parts of the docs that come from the code: ``.venv/bin/python docs/generate.py``.
 
-A part stands between ``<!-- generated: name -->`` and ``<!-- end -->``; a test says when it is old.
+Whole pages come from the modules of ``generating``. A part of a page stands between
+``<!-- generated: name -->`` and ``<!-- end -->``; a test says when it is old.
 """
 
 import json
 import re
 import runpy
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,28 +17,31 @@ from click.testing import CliRunner
 from cutwork.cli.settings import settings
 from cutwork.finding import FINDINGS, OK
 from cutwork.sandbox.faults import CATALOGUE, Fault
-from cutwork.states import DONE, TRANSITIONS, State
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS.parent / "bench" / "results" / "quick.json"
 CHART = DOCS / "images" / "performance.svg"
 _MUTATIONS = DOCS.parent / "tests" / "mutants" / "mutations.py"
+_MADE = {
+    name: runpy.run_path(str(DOCS / "generating" / f"{name}.py"))
+    for name in ("api", "cli", "compared", "drawing", "states")
+}
+# Whole pages and pictures, by name.
+FILES: dict[str, Callable[[], str]] = {
+    "api.md": _MADE["api"]["page"],
+    "cli.md": _MADE["cli"]["page"],
+    "states.md": _MADE["states"]["page"],
+    "images/states.svg": _MADE["drawing"]["drawn"],
+}
+PAGES = (
+    "architecture.md",
+    "comparison.md",
+    "doctor.md",
+    "performance.md",
+    "reliability.md",
+    "sandbox.md",
+)
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def states() -> str:
-    """The transition table as a Mermaid diagram, the events of one arrow on one line."""
-    arrows: dict[tuple[State, State], list[str]] = {}
-    for (source, event), target in TRANSITIONS.items():
-        arrows.setdefault((source, target), []).append(event)
-    order = list(State)
-    lines = [
-        f"    {source} --> {target}: {', '.join(arrows[source, target])}"
-        for source, target in sorted(arrows, key=lambda pair: [order.index(one) for one in pair])
-    ]
-    ends = [f"    {state} --> [*]" for state in order if state in DONE]
-    body = "\n".join(["stateDiagram-v2", f"    [*] --> {State.QUEUED}", *lines, *ends])
-    return f"```mermaid\n{body}\n```\n"
 
 
 def faults() -> str:
@@ -148,8 +153,14 @@ def page_of_settings() -> str:
 
 def filled(page: str) -> str:
     """The page with its generated parts as they should be."""
-    parts = {"states": states, "faults": faults, "mutants": mutants, "performance": performance}
-    parts["findings"] = findings
+    parts = {
+        "compared": _MADE["compared"]["table"],
+        "faults": faults,
+        "findings": findings,
+        "mutants": mutants,
+        "performance": performance,
+        "states": _MADE["states"]["matrix"],
+    }
     return _PART.sub(lambda part: f"{part[1]}{parts[part[2]]()}{part[3]}", page)
 
 
@@ -164,7 +175,9 @@ def _times(fault: Fault) -> str:
 
 def main() -> None:
     (DOCS / "settings.md").write_text(page_of_settings(), encoding="utf-8")
-    for name in ("architecture.md", "doctor.md", "performance.md", "reliability.md", "sandbox.md"):
+    for name, made in FILES.items():
+        (DOCS / name).write_text(made(), encoding="utf-8")
+    for name in PAGES:
         page = DOCS / name
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
     CHART.write_text(chart(), encoding="utf-8")

@@ -190,15 +190,27 @@ def test_the_documented_engine_cuts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert told["foreground_rect"]["height"] > 0
 
 
+def places(page: Path) -> set[str]:
+    """What ``#…`` may follow the page's address, as the repository's pages have it."""
+    heads = re.findall(r"^#+ (.+)$", text(page), re.MULTILINE)
+    plain = (re.sub(r"[^\w\s-]", "", head.lower()).strip() for head in heads)
+    return {re.sub(r"\s", "-", head) for head in plain}
+
+
 @each_page
 def test_every_link_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", text(page))
     here = [link for link in links if not urlsplit(link).scheme]
     missing = [link for link in here if not (page.parent / link.partition("#")[0]).exists()]
-    anchors = [link for link in here if "#" in link]
+    into = [link.split("#") for link in here if "#" in link]
+    lost = [
+        f"{path}#{place}"
+        for path, place in into
+        if place not in places(page.parent / path if path else page)
+    ]
 
     assert not missing
-    assert not anchors, "a link into a page needs a test that the place is there"
+    assert not lost
 
 
 @each_page
@@ -246,9 +258,12 @@ def test_the_settings_are_those_of_the_table() -> None:
     assert text(DOCS / "settings.md") == GENERATE["page_of_settings"]()
 
 
-@pytest.mark.parametrize(
-    "name", ["architecture.md", "doctor.md", "performance.md", "reliability.md", "sandbox.md"]
-)
+@pytest.mark.parametrize("name", GENERATE["FILES"])
+def test_what_is_wholly_generated_is_up_to_date(name: str) -> None:
+    assert text(DOCS / name) == GENERATE["FILES"][name](), "run docs/generate.py"
+
+
+@pytest.mark.parametrize("name", GENERATE["PAGES"])
 def test_the_generated_parts_are_up_to_date(name: str) -> None:
     page = text(DOCS / name)
 
@@ -260,16 +275,57 @@ def test_the_chart_is_drawn_from_the_latest_round() -> None:
     assert text(DOCS / "images" / "performance.svg") == GENERATE["chart"](), "run docs/generate.py"
 
 
-def test_the_diagram_has_every_arrow_and_no_other() -> None:
-    (diagram,) = blocks(DOCS / "architecture.md", "mermaid")
-    arrows = re.findall(r"^    (\w+) --> (\w+): (.+)$", diagram, re.MULTILINE)
-    drawn = {
-        (State(source), Event(event)): State(target)
-        for source, target, events in arrows
-        for event in events.split(", ")
-    }
+@pytest.mark.parametrize("name", ["architecture.md", "states.md"])
+def test_the_table_has_every_arrow_and_no_other(name: str) -> None:
+    (head, rows) = re.findall(
+        r"^\| event \|(.+)\|\n\|[-|]+\n((?:\|.+\n)+)", text(DOCS / name), re.MULTILINE
+    )[0]
+    sources = [State(cell.strip(" `")) for cell in head.split("|")]
+    told = {}
+    for row in rows.splitlines():
+        event, *targets = (cell.strip(" `") for cell in row.strip("|").split("|"))
+        cells = zip(sources, targets, strict=True)
+        told |= {(one, Event(event)): State(target) for one, target in cells if target}
 
-    assert drawn == TRANSITIONS
+    assert told == TRANSITIONS
+
+
+def test_every_arrow_that_is_drawn_is_one_of_the_table() -> None:
+    made = runpy.run_path(str(DOCS / "generating" / "drawing.py"))
+    picture = text(DOCS / "images" / "states.svg")
+
+    assert all((one.source, one.event) in TRANSITIONS for one in made["ARROWS"])
+    assert all(f">{state}</text>" in picture for state in State)
+
+
+def test_every_error_code_has_its_remedy() -> None:
+    made = runpy.run_path(str(DOCS / "generating" / "states.py"))
+    known, told = made["states_of_provider"]()
+
+    assert made["codes_in_use"]() == set(made["REMEDIES"])
+    assert known == told
+
+
+def test_the_python_page_has_every_name_of_the_package() -> None:
+    page = text(DOCS / "api.md")
+
+    for name in cutwork.__all__:
+        assert re.search(rf"^### {name}$|^\*\*`{name}`\*\*", page, re.MULTILINE), name
+
+
+def test_the_command_line_page_has_every_command_and_option() -> None:
+    page = text(DOCS / "cli.md")
+    context = click.Context(command_line)
+
+    for name in command_line.list_commands(context):
+        command = command_line.get_command(context, name)
+        assert command is not None
+        assert f"### cutwork {name}\n" in page
+        for parameter in command.params:
+            shown = isinstance(parameter, click.Option) and not parameter.hidden
+            assert not shown or all(
+                f"`{opt}" in page or f" {opt}" in page for opt in parameter.opts
+            )
 
 
 def test_every_state_is_explained() -> None:
