@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 _CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
-_OURS = (".js", ".md", ".png", ".svg", ".yaml")
+_OURS = (".css", ".js", ".md", ".png", ".svg", ".yaml")
 
 
 class Stage:

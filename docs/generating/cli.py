@@ -15,6 +15,15 @@ Every command reads the same [variables](settings.md). `--json` prints for progr
 
 This page is generated from `cutwork --help` and its like.
 """
+# What stands for a value of such a type, where the command does not say.
+_KINDS = {
+    "choice": "WORD",
+    "integer": "N",
+    "integer range": "N",
+    "float": "X",
+    "float range": "X",
+    "path": "FILE",
+}
 
 
 def page() -> str:
@@ -44,7 +53,7 @@ def _described(parent: click.Context, name: str) -> Iterator[str]:
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     yield f"`{usage}`\n"
     yield f"{_text(command)}\n"
-    rows = [_row(one, context) for one in command.params if isinstance(one, click.Option)]
+    rows = [_row(one) for one in command.params if isinstance(one, click.Option)]
     if rows:
         yield "\n".join(["| option | meaning | default |\n|---|---|---|", *rows, ""])
 
@@ -54,19 +63,23 @@ def _text(command: click.Command) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in lines)
 
 
-def _row(option: click.Option, context: click.Context) -> str:
+def _row(option: click.Option) -> str:
     names = ", ".join([*option.opts, *option.secondary_opts])
-    choices = isinstance(option.type, click.Choice)
-    value = "" if option.is_flag else f" {'WORD' if choices else option.make_metavar(context)}"
+    value = (
+        ""
+        if option.is_flag
+        else f" {option.metavar or _KINDS.get(option.type.name, 'TEXT')}".replace("|", " or ")
+    )
     meaning = re.sub(r"\s+\[default: .*\]", "", option.help or "").replace("|", "\\|")
     if isinstance(option.type, click.Choice):
         words = ", ".join(f"`{word}`" for word in option.type.choices)
         meaning = f"{meaning} One of {words}." if meaning else f"One of {words}."
     told = re.search(r"\[default: (.*)\]", option.help or "")
     default = told[1] if told else _default(option)
-    return f"| `{names}{value.replace('|', '-or-')}` | {meaning} | {default} |"
+    return f"| `{names}{value}` | {meaning} | {default} |"
 
 
 def _default(option: click.Option) -> str:
     value = option.default
-    return f"`{value}`" if option.show_default and value not in (None, "", False) else ""
+    shown = f"{value:g}" if isinstance(value, float) else value
+    return f"`{shown}`" if option.show_default and value not in (None, "", False) else ""

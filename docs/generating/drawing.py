@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from cutwork.states import TRANSITIONS, Event, State
 
-_WIDTH, _HEIGHT = 96, 36
+_WIDTH, _HEIGHT = 96, 40
 _PLACES = {
     State.QUEUED: (90, 90),
     State.SUBMITTING: (290, 90),
@@ -24,7 +24,8 @@ _COLOURS = {
     State.CANCELLED: "#e7e7e7",
 }
 _STYLE = (
-    "text{font:13px sans-serif;fill:#222;text-anchor:middle}.e{font-size:11.5px;fill:#555}"
+    "text{font:15px sans-serif;fill:#222;text-anchor:middle}"
+    ".e{font-size:13.5px;fill:#555;stroke:#fff;stroke-width:5px;paint-order:stroke}"
     "path{fill:none;stroke:#666;stroke-width:1.4;marker-end:url(#a)}"
     ".main{stroke:#0a7d5a;stroke-width:2.6;marker-end:url(#m)}"
 )
@@ -61,15 +62,15 @@ ARROWS = (
     Arrow(State.STORING, Event.LINK_DEAD, "M672 72C640 36 540 36 508 71", (590, 40)),
     Arrow(State.SUBMITTING, Event.LOST, "M304 108L366 211", (320, 168)),
     Arrow(State.UNCERTAIN, Event.RESUBMIT, "M342 230C200 230 110 190 94 109", (164, 214)),
-    Arrow(State.UNCERTAIN, Event.ACCEPTED, "M414 212L474 109", (468, 156)),
+    Arrow(State.UNCERTAIN, Event.ACCEPTED, "M414 212L474 109", (430, 168)),
     Arrow(State.UNCERTAIN, Event.DONE, "M438 222C560 204 640 160 672 109", (602, 176)),
     Arrow(State.UNCERTAIN, Event.HOLD, "M438 238C540 246 620 276 662 311", (588, 250)),
     Arrow(State.UNCERTAIN, Event.GIVE_UP, "M408 248L464 311", (410, 288)),
-    Arrow(State.WAITING, Event.FAILED_FINAL, "M490 108V311", (530, 204)),
+    Arrow(State.WAITING, Event.FAILED_FINAL, "M490 108V311", (498, 276)),
     Arrow(State.STORING, Event.HOLD, "M690 108V311", (712, 214)),
     Arrow(State.HELD, Event.CANCEL, "M738 330H841", (790, 322)),
-    Arrow(State.HELD, Event.RETRY, "M672 348C560 420 60 420 72 109", (300, 392)),
-    Arrow(State.FAILED, Event.RETRY, "M442 334C220 334 110 250 84 109", (210, 296)),
+    Arrow(State.HELD, Event.RETRY, "M672 348C560 420 60 420 72 109", (320, 394)),
+    Arrow(State.FAILED, Event.RETRY, "M442 334C220 334 110 250 84 109", (236, 316)),
 )
 
 

@@ -80,12 +80,21 @@ _TRIED = {
     Retry.ONCE: "once",
     Retry.LATER: "up to `CUTWORK_MAX_PAID_ATTEMPTS`, a minute later",
 }
+_HEAD = "Each row is an event. The cell says what becomes of a job in the state of its column; where it is empty, nothing changes.\n"
 _SHOWN = [state for state in State if state is not State.SUCCEEDED]
 
 
 def page() -> str:
     """The whole page."""
-    parts = [INTRODUCTION, "## States of a job\n", _groups(), "## Events\n", matrix(), _events()]
+    parts = [
+        INTRODUCTION,
+        "## States of a job\n",
+        _groups(),
+        "## Events\n",
+        _HEAD,
+        matrix(),
+        _events(),
+    ]
     parts += ["## States of an attempt\n", _attempts(), "## The log of what was unusual\n", _log()]
     parts += ["## Error codes\n", _codes(), "### What the provider failed with\n", _provider()]
     return "\n".join(parts)
@@ -112,11 +121,11 @@ def _groups() -> str:
         f"* {', '.join(f'`{state}`' for state in State if state in some)}: {what}"
         for some, what in told
     ]
-    return "\n".join([*lines, "\nWhat moves a job from the state of a column:\n"])
+    return "\n".join([*lines, ""])
 
 
 def _events() -> str:
-    first = "\nAn empty cell changes nothing, and is counted as that.\n\n| event | what it says |"
+    first = "| event | what it says |"
     rows = [f"| `{event}` | {note} |" for event, note in _comments(Event)]
     return "\n".join([first, "|---|---|", *rows, ""])
 
