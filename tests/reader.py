@@ -5,12 +5,13 @@ import io
 import re
 import shlex
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import cutwork
@@ -26,7 +27,8 @@ from tests.snippets import Shell, Snippet
 # What is shown, not run.
 SHOWN = {"ini", "json", "nginx", "text", "toml", "yaml"}
 SERVES = re.compile(
-    r"(?:[A-Z_]+=\S+ )*(?:cutwork (up|worker|reconciler|webhook|sandbox)|gunicorn|waitress-serve)\b"
+    r"(?:[A-Z_]+=\S+ )*"
+    r"(?:cutwork (console|reconciler|sandbox|up|webhook|worker)|gunicorn|waitress-serve)\b"
 )
 # What only looks may be looked at again, until it shows what the page shows.
 _LOOKS = ("cutwork explain", "cutwork list", "cutwork show", "cutwork stats")
@@ -114,19 +116,28 @@ class Reader:
         self._started = Processes(house.folder)
         self._sandbox = house.sandbox.removeprefix("http://")
         self._said, self._last = "", ""
-        self._names: dict[str, Any] = {"cutwork": cutwork, "Session": Session}
-        self._engine: Engine | None = None
-
-    def has_a_shop(self) -> None:
-        """Pages that begin in the middle of an app have an engine and a table of orders."""
-        self._engine = create_engine(f"sqlite:///{self._house.folder / '.cutwork' / 'cutwork.db'}")
+        self._engine = create_engine(f"sqlite:///{house.folder / '.cutwork' / 'cutwork.db'}")
         Base.metadata.create_all(self._engine)
-        self._names |= {"engine": self._engine, "Order": Order}
+        # Pages that begin in the middle of an app have these; the session is never committed.
+        self._session = Session(self._engine)
+        self._names: dict[str, Any] = {
+            "cutwork": cutwork,
+            "engine": self._engine,
+            "session": self._session,
+            "url": house.photograph,
+            "Order": Order,
+            "Session": Session,
+        }
+
+    def takes_for_granted(self, **names: Any) -> None:
+        """What a page uses without having made it."""
+        self._names |= names
 
     def close(self) -> None:
         self._started.close()
         self._shell.close()
-        for one in {self._engine, self._names.get("engine")} - {None}:
+        self._session.close()
+        for one in {self._engine, self._names["engine"]}:
             one.dispose()
 
     def read(self, snippet: Snippet) -> None:
@@ -141,12 +152,16 @@ class Reader:
                 self._compare(snippet)
             case language:
                 assert language in SHOWN, f"{snippet}: nobody runs {language}"
+                self._last = ""
 
     def _type(self, source: str) -> None:
         lines = [self._meant(line) for line in source.splitlines()]
+        exported: dict[str, str] = {}
         for line in lines:
-            if SERVES.match(line) and not is_up(line):
-                self._serve(line)
+            if line.startswith("export "):
+                exported |= _given(shlex.split(line, comments=True))
+            elif SERVES.match(line) and not is_up(line):
+                self._serve(line, exported)
         rest = [line for line in lines if line.strip() and not SERVES.match(line)]
         up = any(map(is_up, lines))
         self._said, self._last = (self._house.said, "cutwork up") if up else ("", "")
@@ -159,18 +174,20 @@ class Reader:
         """The line with what stands for something of the reader's own."""
         line = line.replace("https://shop.example/shoe.jpg", self._house.photograph)
         line = line.replace("127.0.0.1:8600", self._sandbox)
+        # Where the house keeps the secrets that it made up.
+        line = line.replace("/run/secrets", str(self._house.folder / ".cutwork"))
         if "KEY_ID" in line:
             line = line.replace("KEY_ID", self._house.keys()[0])
         if found := re.match(r"cutwork (\w+) ID$", line):
             line = line.replace(" ID", f" {self._house.job(found[1])}")
         return line
 
-    def _serve(self, line: str) -> None:
+    def _serve(self, line: str, exported: Mapping[str, str]) -> None:
         """Start what serves until it is told to stop, on a port of its own, and see it serve."""
         port = free_port()
         line = re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", line)
         words = shlex.split(line, comments=True)
-        given = dict(word.split("=", 1) for word in words if _GIVEN.match(word))
+        given = {**exported, **_given(words)}
         words = [word for word in words if not _GIVEN.match(word)]
         role = words[1]
         if role in ("worker", "reconciler"):
@@ -211,6 +228,10 @@ class Reader:
             run_until(same, _PATIENCE if looks else 0.0)
         missing = wanted - {plain(line) for line in self._said.splitlines()}
         assert not missing, f"{shown} shows {missing}, but there came:\n{self._said}"
+
+
+def _given(words: list[str]) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in words if _GIVEN.match(word))
 
 
 def _called(line: str) -> str:
