@@ -2,14 +2,15 @@
 
 import contextlib
 import io
+import os
 import re
 import shlex
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -116,6 +117,7 @@ class Reader:
         self._started = Processes(house.folder)
         self._sandbox = house.sandbox.removeprefix("http://")
         self._said, self._last = "", ""
+        self._exported: dict[str, str] = {}
         self._engine = create_engine(f"sqlite:///{house.folder / '.cutwork' / 'cutwork.db'}")
         Base.metadata.create_all(self._engine)
         # Pages that begin in the middle of an app have these; the session is never committed.
@@ -156,17 +158,17 @@ class Reader:
 
     def _type(self, source: str) -> None:
         lines = [self._meant(line) for line in source.splitlines()]
-        exported: dict[str, str] = {}
         for line in lines:
             if line.startswith("export "):
-                exported |= _given(shlex.split(line, comments=True))
+                self._exported |= _given(shlex.split(line, comments=True))
             elif SERVES.match(line) and not is_up(line):
-                self._serve(line, exported)
+                self._serve(line)
         rest = [line for line in lines if line.strip() and not SERVES.match(line)]
         up = any(map(is_up, lines))
         self._said, self._last = (self._house.said, "cutwork up") if up else ("", "")
         if rest and all(_ALONE.fullmatch(line) for line in rest):
-            self._said, self._last = "".join(map(_called, rest)), rest[-1]
+            with patch.dict(os.environ, self._exported):
+                self._said, self._last = "".join(map(_called, rest)), rest[-1]
         elif rest:
             self._said, self._last = self._shell.run("\n".join(rest)), rest[-1]
 
@@ -182,12 +184,12 @@ class Reader:
             line = line.replace(" ID", f" {self._house.job(found[1])}")
         return line
 
-    def _serve(self, line: str, exported: Mapping[str, str]) -> None:
+    def _serve(self, line: str) -> None:
         """Start what serves until it is told to stop, on a port of its own, and see it serve."""
         port = free_port()
         line = re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", line)
         words = shlex.split(line, comments=True)
-        given = {**exported, **_given(words)}
+        given = self._exported | _given(words)
         words = [word for word in words if not _GIVEN.match(word)]
         role = words[1]
         if role in ("worker", "reconciler"):

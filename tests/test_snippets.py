@@ -25,7 +25,7 @@ from tests.snippets import ROOT, snippets
 
 PHOTOGRAPH = ROOT / "cutwork" / "cli" / "photographs" / "grace_hopper.jpg"
 # Pages whose snippets need more than this house, and the tests that run them.
-ELSEWHERE = {"backends.md": "tests/test_docs.py"}
+ELSEWHERE = {"backends.md": "tests/test_docs.py", "deployment.md": "tests/deployment"}
 PAGES = [
     page
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
