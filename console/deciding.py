@@ -7,16 +7,19 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine
 
 from cutwork import database, gate, ledger
-from cutwork.errors import InvalidInput, JobNotFound, WrongState
+from cutwork.errors import InputPurged, InvalidInput, JobNotFound, WrongState
 from cutwork.settings import Settings
 from cutwork.states import State
 
-PAGE = 200
+PAGE = 100
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a verb did, or would do, to a page of jobs; ``passed`` had gone on meanwhile."""
+    """What a verb did, or would do, to a page of jobs.
+
+    ``passed`` had gone on meanwhile, or cannot be sent again for want of their picture.
+    """
 
     paid: int = 0
     free: int = 0
@@ -95,7 +98,7 @@ def _retry(tx: Connection, job_ids: Sequence[UUID], settings: Settings) -> Outco
     for job_id in _in_order(job_ids):
         try:
             target = ledger.retry(tx, job_id, settings)
-        except (JobNotFound, WrongState):
+        except (InputPurged, JobNotFound, WrongState):
             passed += 1
         else:
             paid, free = paid + (target is State.QUEUED), free + (target is not State.QUEUED)

@@ -50,12 +50,16 @@ class Piece:
 
 
 def pieces(job: Job) -> dict[str, Piece]:
-    """By name: ``source`` when it is in our storage, ``image`` and ``mask`` when they are made."""
+    """By name: ``source`` when it is in our storage, ``image`` and ``mask`` when they are made.
+
+    What was deleted from storage by now is not among them.
+    """
     found = {}
-    if given := job.request.get("image_file"):
+    given = job.request.get("image_file")
+    if given and job.input_purged_at is None:
         found["source"] = _piece(given)
     for name, file in job.files.items():
-        if name in NAMES:
+        if name in NAMES and file.purged_at is None:
             found[name] = _piece(vars(file))
     return found
 

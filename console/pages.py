@@ -64,7 +64,7 @@ class Pages:
             listed = records.several(tx, found.ids)
         return {
             "at": at, "wanted": wanted, "found": found, "jobs": listed, "states": list(State),
-            "pieces": {one.id: pieces(one) for one in listed}, "looked": walking.LOOKED,
+            "pieces": {one.id: pieces(one) for one in listed},
         }  # fmt: skip
 
     def job(self, job_id: UUID, *, decides: bool) -> dict[str, Any]:

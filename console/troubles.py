@@ -14,7 +14,7 @@ from .filtering import Filter
 from .walking import Found, Walk, along, find, indexed
 
 STATES = (State.HELD, State.FAILED)
-LOOKED = 10_000
+LOOKED = 5_000
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Troubles:
 
 
 def read(tx: Connection) -> Troubles:
-    """The causes among the newest 10,000 jobs of each state."""
+    """The causes among the newest 5,000 jobs of each state."""
     grouped = {state: _grouped(tx, state) for state in STATES}
     newest = [UUID(row.newest) for rows in grouped.values() for row in rows]
     told = select(job.c.id, job.c.error).where(job.c.id.in_(newest))

@@ -16,28 +16,26 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Integer,
     Select,
     String,
-    and_,
     cast,
     func,
-    literal,
     select,
-    true,
 )
 
 from cutwork.schema import OVER, in_state, job
 from cutwork.states import ALARMED, State
 
+from . import keys
 from .filtering import Filter
 from .metadata import matches
 
 PAGE = 50
 LOOKED = 20_000
+# Jobs of one state lie apart from each other, so each may cost a read of its own.
+_APART = 4
 # Hosts whose clocks differ by more than this make ids that are out of order by more than this.
 _SKEW = timedelta(minutes=5)
-_MOST_OWNERS = 10_000
 _MYSQL = ("mysql", "mariadb")
 
 Test = Callable[[Any], ColumnElement[bool]]
@@ -49,25 +47,31 @@ class Walk:
     """Jobs that fit ``where``, by an index; ``tests`` are looked at one job after the other.
 
     ``few`` says that all that fit are few enough to be sorted, ``alarm`` that they are found by
-    the index of alarms.
+    the index of alarms, ``apart`` that they are not beside each other in the table.
     """
 
     where: tuple[ColumnElement[bool], ...] = ()
     tests: tuple[Test, ...] = ()
     few: bool = False
     alarm: bool = False
+    apart: bool = False
+
+    @property
+    def most(self) -> int:
+        """How many jobs are looked at for a page."""
+        return LOOKED if self.few or not self.apart else max(1, LOOKED // _APART)
 
 
 @dataclass(frozen=True)
 class Found:
     """A page's ids, newest first. ``older`` is where the next page begins, if there may be one.
 
-    ``looked`` says that this page looked at as many jobs as it may, and there are older ones.
+    ``looked`` is how many jobs were looked at, if as many as may be: there are older ones then.
     """
 
     ids: Sequence[UUID] = field(default=())
     older: UUID | None = None
-    looked: bool = False
+    looked: int = 0
 
 
 def find(tx: Connection, wanted: Filter, size: int = PAGE) -> Found:
@@ -83,16 +87,17 @@ def find(tx: Connection, wanted: Filter, size: int = PAGE) -> Found:
         ids = [one for one in ids if one >= edge]
     if len(ids) > size:
         return Found(ids[:size], ids[size - 1])
-    return Found(ids, edge, looked=edge is not None)
+    return Found(ids, edge, sum(leg.looked for leg in legs))
 
 
 def indexed(tx: Connection, state: State) -> Walk | None:
     """This state's jobs, by an index that holds them apart from others; None if there is none."""
     if state in ALARMED:
-        return Walk((in_state(state), job.c.due_at.is_not(None)), alarm=True)
+        return Walk((in_state(state), job.c.due_at.is_not(None)), alarm=True, apart=True)
     if tx.dialect.name in _MYSQL:
-        return Walk((in_state(state), job.c.due_at.is_(None)), alarm=True)
-    return Walk((in_state(state), in_state(*OVER))) if state in OVER else None
+        return Walk((in_state(state), job.c.due_at.is_(None)), alarm=True, apart=True)
+    over = (in_state(state), in_state(*OVER))
+    return Walk(over, apart=True) if state in OVER else None
 
 
 def along(tx: Connection, walk: Walk, *columns: Any) -> Select[Any]:
@@ -108,19 +113,22 @@ def _walk(tx: Connection, walk: Walk, size: int) -> Found:
     """One more than ``size``, so that the page knows whether there is another."""
     if not walk.tests:
         return Found(tx.execute(_newest(tx, walk, size + 1)).scalars().all())
-    seen = _newest(tx, walk, LOOKED).subquery()
+    seen = _newest(tx, walk, walk.most, _NEEDED).subquery()
     fit = select(seen.c.id).where(*(test(seen.c) for test in walk.tests))
     ids = tx.execute(fit.order_by(seen.c.id.desc()).limit(size + 1)).scalars().all()
     if len(ids) > size:
         return Found(ids)
+    again = _newest(tx, walk, walk.most).subquery()
     # As text, which sorts as ids do: PostgreSQL has no minimum of UUIDs.
-    last = func.min(cast(seen.c.id, String(36)))
-    how_many, where = tx.execute(select(func.count(), last).select_from(seen)).one()
-    return Found(ids, UUID(where), looked=True) if how_many >= LOOKED else Found(ids)
+    last = func.min(cast(again.c.id, String(36)))
+    how_many, where = tx.execute(select(func.count(), last).select_from(again)).one()
+    return Found(ids, UUID(where), how_many) if how_many >= walk.most else Found(ids)
 
 
-def _newest(tx: Connection, walk: Walk, limit: int) -> Select[Any]:
-    query = along(tx, walk, *(_NEEDED if walk.tests else _NEEDED[:1]))
+def _newest(
+    tx: Connection, walk: Walk, limit: int, columns: Sequence[Any] = (job.c.id,)
+) -> Select[Any]:
+    query = along(tx, walk, *columns)
     if walk.few:  # sorted afterwards, for the same reason
         few = query.limit(LOOKED).subquery()
         return select(*few.c).order_by(few.c.id.desc()).limit(limit)
@@ -144,7 +152,7 @@ def _walks(tx: Connection, wanted: Filter) -> Iterator[Walk]:
     if wanted.digits:
         yield from _by_id(wanted.digits, (*tests, *_of_state(wanted.state)))
     elif wanted.text("key"):
-        keyed = _by_key(tx, wanted.text("key"), wanted.texts.get("owner"))
+        keyed = keys.find(tx, wanted.text("key"), wanted.texts.get("owner"))
         yield Walk((job.c.id.in_(keyed),), (*tests, *_of_state(wanted.state)))
     elif wanted.state is not None:
         yield _by_state(tx, wanted.state, tests)
@@ -184,34 +192,6 @@ def _by_id(digits: str, tests: tuple[Test, ...]) -> Iterator[Walk]:
 
 def _plain(column: ColumnElement[Any]) -> ColumnElement[str]:
     return func.replace(cast(column, String(36)), "-", "")
-
-
-def _by_key(tx: Connection, key: str, owner: str | None) -> list[UUID]:
-    """Keys are unique within an owner; without one, the owners are asked one after the other."""
-    same = job.c.idempotency_key == key
-    if owner is not None:
-        return list(tx.execute(select(job.c.id).where(job.c.owner == owner, same)).scalars())
-    keyed = _keyed(tx, job.c)
-    first = select(job.c.owner.label("owner"), literal(1, Integer).label("n"))
-    owners = first.where(keyed).order_by(job.c.owner).limit(1).subquery()
-    each = select(owners).cte("owners", recursive=True)
-    other = job.alias()
-    following = (
-        select(other.c.owner)
-        .where(_keyed(tx, other.c), other.c.owner > each.c.owner)
-        .order_by(other.c.owner)
-        .limit(1)
-        .scalar_subquery()
-    )
-    more = and_(each.c.owner.is_not(None), each.c.n < _MOST_OWNERS)
-    each = each.union_all(select(following, each.c.n + 1).where(more))
-    query = select(job.c.id).join_from(each, job, and_(job.c.owner == each.c.owner, same))
-    return list(tx.execute(query.limit(LOOKED)).scalars())
-
-
-def _keyed(tx: Connection, columns: Any) -> ColumnElement[bool]:
-    """What the index of keys holds: on MariaDB and MySQL all jobs, so nothing is to be skipped."""
-    return true() if tx.dialect.name in _MYSQL else columns.idempotency_key.is_not(None)
 
 
 def _by_state(tx: Connection, state: State, tests: tuple[Test, ...]) -> Walk:

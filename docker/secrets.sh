@@ -32,6 +32,7 @@ random | keep broker-password
 echo "amqp://cutwork:$(cat broker-password)@rabbitmq:5672//" | keep broker-url
 printf 'default_user = cutwork\ndefault_pass = %s\n' "$(cat broker-password)" | keep rabbitmq.conf
 random | keep callback-secrets
+random | keep console-token
 if [ ! -e api-tokens ]; then
     random | keep api-tokens
     echo "docker/secrets/api-tokens is made up: the sandbox takes it, the provider wants yours"

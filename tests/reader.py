@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 import shlex
 import urllib.request
@@ -9,8 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import cutwork
@@ -26,7 +28,8 @@ from tests.snippets import Shell, Snippet
 # What is shown, not run.
 SHOWN = {"ini", "json", "nginx", "text", "toml", "yaml"}
 SERVES = re.compile(
-    r"(?:[A-Z_]+=\S+ )*(?:cutwork (up|worker|reconciler|webhook|sandbox)|gunicorn|waitress-serve)\b"
+    r"(?:[A-Z_]+=\S+ )*"
+    r"(?:cutwork (console|reconciler|sandbox|up|webhook|worker)|gunicorn|waitress-serve)\b"
 )
 # What only looks may be looked at again, until it shows what the page shows.
 _LOOKS = ("cutwork explain", "cutwork list", "cutwork show", "cutwork stats")
@@ -114,19 +117,29 @@ class Reader:
         self._started = Processes(house.folder)
         self._sandbox = house.sandbox.removeprefix("http://")
         self._said, self._last = "", ""
-        self._names: dict[str, Any] = {"cutwork": cutwork, "Session": Session}
-        self._engine: Engine | None = None
-
-    def has_a_shop(self) -> None:
-        """Pages that begin in the middle of an app have an engine and a table of orders."""
-        self._engine = create_engine(f"sqlite:///{self._house.folder / '.cutwork' / 'cutwork.db'}")
+        self._exported: dict[str, str] = {}
+        self._engine = create_engine(f"sqlite:///{house.folder / '.cutwork' / 'cutwork.db'}")
         Base.metadata.create_all(self._engine)
-        self._names |= {"engine": self._engine, "Order": Order}
+        # Pages that begin in the middle of an app have these; the session is never committed.
+        self._session = Session(self._engine)
+        self._names: dict[str, Any] = {
+            "cutwork": cutwork,
+            "engine": self._engine,
+            "session": self._session,
+            "url": house.photograph,
+            "Order": Order,
+            "Session": Session,
+        }
+
+    def takes_for_granted(self, **names: Any) -> None:
+        """What a page uses without having made it."""
+        self._names |= names
 
     def close(self) -> None:
         self._started.close()
         self._shell.close()
-        for one in {self._engine, self._names.get("engine")} - {None}:
+        self._session.close()
+        for one in {self._engine, self._names["engine"]}:
             one.dispose()
 
     def read(self, snippet: Snippet) -> None:
@@ -141,17 +154,21 @@ class Reader:
                 self._compare(snippet)
             case language:
                 assert language in SHOWN, f"{snippet}: nobody runs {language}"
+                self._last = ""
 
     def _type(self, source: str) -> None:
         lines = [self._meant(line) for line in source.splitlines()]
         for line in lines:
-            if SERVES.match(line) and not is_up(line):
+            if line.startswith("export "):
+                self._exported |= _given(shlex.split(line, comments=True))
+            elif SERVES.match(line) and not is_up(line):
                 self._serve(line)
         rest = [line for line in lines if line.strip() and not SERVES.match(line)]
         up = any(map(is_up, lines))
         self._said, self._last = (self._house.said, "cutwork up") if up else ("", "")
         if rest and all(_ALONE.fullmatch(line) for line in rest):
-            self._said, self._last = "".join(map(_called, rest)), rest[-1]
+            with patch.dict(os.environ, self._exported):
+                self._said, self._last = "".join(map(_called, rest)), rest[-1]
         elif rest:
             self._said, self._last = self._shell.run("\n".join(rest)), rest[-1]
 
@@ -159,6 +176,8 @@ class Reader:
         """The line with what stands for something of the reader's own."""
         line = line.replace("https://shop.example/shoe.jpg", self._house.photograph)
         line = line.replace("127.0.0.1:8600", self._sandbox)
+        # Where the house keeps the secrets that it made up.
+        line = line.replace("/run/secrets", str(self._house.folder / ".cutwork"))
         if "KEY_ID" in line:
             line = line.replace("KEY_ID", self._house.keys()[0])
         if found := re.match(r"cutwork (\w+) ID$", line):
@@ -170,7 +189,7 @@ class Reader:
         port = free_port()
         line = re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", line)
         words = shlex.split(line, comments=True)
-        given = dict(word.split("=", 1) for word in words if _GIVEN.match(word))
+        given = self._exported | _given(words)
         words = [word for word in words if not _GIVEN.match(word)]
         role = words[1]
         if role in ("worker", "reconciler"):
@@ -211,6 +230,10 @@ class Reader:
             run_until(same, _PATIENCE if looks else 0.0)
         missing = wanted - {plain(line) for line in self._said.splitlines()}
         assert not missing, f"{shown} shows {missing}, but there came:\n{self._said}"
+
+
+def _given(words: list[str]) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in words if _GIVEN.match(word))
 
 
 def _called(line: str) -> str:

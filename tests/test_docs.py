@@ -109,6 +109,23 @@ class Order(Base):
 
 
 @pytest.mark.usefixtures("plain")
+def test_the_snippet_about_retention_runs(
+    empty_database: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = database.engine(empty_database("sqlite"))
+    upgrade(engine)
+    with Session(engine) as session, session.begin():
+        job = cutwork.enqueue(session, image_url="https://shop.example/a.jpg", owner="anna")
+        cutwork.cancel(session, job.id)
+
+    (snippet,) = blocks(DOCS / "retention.md", "python")
+    exec(snippet, {"engine": engine})  # noqa: S102 - that is the test
+    engine.dispose()
+
+    assert capsys.readouterr().out == "1 0\n"
+
+
+@pytest.mark.usefixtures("plain")
 def test_the_readmes_snippets_run(
     empty_database: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:

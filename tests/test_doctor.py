@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text, update
 
-from cutwork import gate, ledger, room, schema, skew
+from cutwork import doctor, gate, ledger, room, schema, skew
 from cutwork.clock import after
 from cutwork.contradictions import contradictions
 from cutwork.doctor import examine, glance
@@ -315,3 +315,12 @@ def test_every_finding_that_is_not_ok_has_a_sentence_and_a_remedy() -> None:
         assert bool(remedy) == (level != OK), code
         assert not sentence.endswith("."), code
         assert not remedy.endswith("."), code
+
+
+def test_no_finding_is_in_the_table_alone() -> None:
+    sources = Path(doctor.__file__).parent
+    told = "".join(
+        path.read_text(encoding="utf-8") for path in sources.glob("*.py") if path.stem != "finding"
+    )
+
+    assert not [code for code in FINDINGS if f'"{code}"' not in told]

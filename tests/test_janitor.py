@@ -22,9 +22,9 @@ from tests.world import World
 Made = Callable[..., Janitor]
 
 
-@pytest.fixture
-def world(database_url: str) -> Iterator[World]:
-    made = World.at(database_url)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def world(request: pytest.FixtureRequest, empty_database: Callable[[str], str]) -> Iterator[World]:
+    made = World.at(empty_database(request.param))
     yield made
     made.engine.dispose()
 

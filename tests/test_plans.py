@@ -344,9 +344,18 @@ def test_a_hot_statement_finds_its_jobs_by_an_index_of_unfinished_ones(
         (guarding, "cutwork_attempt", "ix_cutwork_attempt_intended_at"),
         (guarding, "cutwork_event", "ix_cutwork_event_kind_at"),
         (lambda tx: budget.note(tx, SETTINGS), "cutwork_event", "ix_cutwork_event_kind_at"),
+        (lambda tx: ledger.purgeable(tx, MONTH), "cutwork_job", "ix_cutwork_job_finished"),
+        (
+            lambda tx: ledger.purgeable(tx, MONTH, files="result", younger=2 * MONTH),
+            "cutwork_job",
+            "ix_cutwork_job_finished",
+        ),
     ],
-    ids=["budget", "pace", "guard's submits", "guard's events", "budget's event"],
-)
+    ids=[
+        "budget", "pace", "guard's submits", "guard's events", "budget's event",
+        "purge", "purge of results",
+    ],
+)  # fmt: skip
 def test_what_is_counted_of_late_is_found_by_its_time(
     tx: Connection, ask: Callable[[Connection], object], table: str, index: str
 ) -> None:

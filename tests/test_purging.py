@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,14 @@ DAY = 86400.0
 @pytest.fixture
 def world(database_url: str) -> Iterator[World]:
     made = World.at(database_url)
+    yield made
+    made.engine.dispose()
+
+
+@pytest.fixture
+def embedded(empty_database: Callable[[str], str]) -> Iterator[World]:
+    """SQLite alone, for what no other database does otherwise."""
+    made = World.at(empty_database("sqlite"))
     yield made
     made.engine.dispose()
 
@@ -100,12 +108,12 @@ def test_failed_and_cancelled_jobs_go_too(world: World, storage: Storage) -> Non
     assert delete(world, storage).jobs == 2
 
 
-def test_running_it_again_finishes_what_was_cut_short(world: World, storage: Storage) -> None:
-    job_id = finished(world, storage, 31)
-    storage.delete(str(world.job(job_id).image))
+def test_running_it_again_finishes_what_was_cut_short(embedded: World, storage: Storage) -> None:
+    job_id = finished(embedded, storage, 31)
+    storage.delete(str(embedded.job(job_id).image))
 
-    assert delete(world, storage).jobs == 1
-    assert delete(world, storage) == Purged()
+    assert delete(embedded, storage).jobs == 1
+    assert delete(embedded, storage) == Purged()
 
 
 def test_a_job_in_another_storage_is_kept_and_does_not_block_the_rest(
@@ -202,13 +210,13 @@ def test_inputs_go_by_their_own_policy_and_a_retry_is_refused_before_it_costs(
         assert jobs.retry(tx, young, settings=world.settings) is State.QUEUED
 
 
-def test_a_job_that_cannot_be_retried_anyway_says_why(world: World, storage: Storage) -> None:
-    job_id = finished(world, storage, 8)
-    with world.engine.begin() as tx:
+def test_a_job_that_cannot_be_retried_anyway_says_why(embedded: World, storage: Storage) -> None:
+    job_id = finished(embedded, storage, 8)
+    with embedded.engine.begin() as tx:
         ledger.forget(tx, [job_id], "input")
 
-    with world.engine.begin() as tx, pytest.raises(WrongState):
-        jobs.retry(tx, job_id, settings=world.settings)
+    with embedded.engine.begin() as tx, pytest.raises(WrongState):
+        jobs.retry(tx, job_id, settings=embedded.settings)
 
 
 def test_all_three_policies_work_side_by_side(world: World, storage: Storage) -> None:
@@ -230,23 +238,25 @@ def test_all_three_policies_work_side_by_side(world: World, storage: Storage) ->
     assert gone not in (bare, whole, dropped)
 
 
-def test_purged_files_are_not_counted_when_their_job_goes(world: World, storage: Storage) -> None:
-    finished(world, storage, 31)
-    Broom(world.engine, storage).sweep(Policy(results=DAY))
+def test_purged_files_are_not_counted_when_their_job_goes(
+    embedded: World, storage: Storage
+) -> None:
+    finished(embedded, storage, 31)
+    Broom(embedded.engine, storage).sweep(Policy(results=DAY))
 
-    assert delete(world, storage) == Purged(jobs=1)
+    assert delete(embedded, storage) == Purged(jobs=1)
 
 
-def test_without_a_policy_nothing_is_deleted(world: World, storage: Storage) -> None:
-    finished(world, storage, 3000)
+def test_without_a_policy_nothing_is_deleted(embedded: World, storage: Storage) -> None:
+    finished(embedded, storage, 3000)
 
-    assert Policy.of(world.settings) == Policy()
-    assert Broom(world.engine, storage).sweep(Policy.of(world.settings)) == {}
-    assert world.count() == 1
+    assert Policy.of(embedded.settings) == Policy()
+    assert Broom(embedded.engine, storage).sweep(Policy.of(embedded.settings)) == {}
+    assert embedded.count() == 1
 
 
 def test_a_broom_does_not_look_twice_at_what_it_found_clean(
-    world: World, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    embedded: World, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
     real = ledger.purgeable
@@ -258,8 +268,8 @@ def test_a_broom_does_not_look_twice_at_what_it_found_clean(
 
     monkeypatch.setattr(ledger, "purgeable", counted)
     for _ in range(3):
-        finished(world, storage, 8)  # without a source picture of ours
-    broom = Broom(world.engine, storage, batch=2)
+        finished(embedded, storage, 8)  # without a source picture of ours
+    broom = Broom(embedded.engine, storage, batch=2)
 
     broom.sweep(Policy(inputs=DAY))
     again = len(seen)
@@ -270,11 +280,11 @@ def test_a_broom_does_not_look_twice_at_what_it_found_clean(
 
 
 def test_a_storage_that_is_away_ends_a_sweep_and_is_tried_again(
-    world: World, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    embedded: World, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(9):
-        finished(world, storage, 31)
-    broom, tries = Broom(world.engine, storage), []
+        finished(embedded, storage, 31)
+    broom, tries = Broom(embedded.engine, storage), []
 
     def away(uri: str) -> None:
         tries.append(uri)
@@ -321,10 +331,14 @@ else:
 """
 
 
-@pytest.mark.parametrize("what", ["jobs", "results", "owner"])
+@pytest.mark.parametrize(
+    ("database", "what"),
+    [("sqlite", "jobs"), ("mariadb", "jobs"), ("postgresql", "results"), ("postgresql", "owner")],
+)
 def test_who_is_killed_between_the_files_and_the_rows_is_finished_by_the_next(
-    world: World, storage: Storage, what: str
+    empty_database: Callable[[str], str], storage: Storage, database: str, what: str
 ) -> None:
+    world = World.at(empty_database(database))
     job_id = finished(world, storage, 8, owner="anna")
     uri, place = str(world.job(job_id).image), storage.uri("x").removesuffix("/x")
     url = world.engine.url.render_as_string(hide_password=False)
@@ -340,6 +354,7 @@ def test_who_is_killed_between_the_files_and_the_rows_is_finished_by_the_next(
         told = Broom(world.engine, storage).sweep(Policy(**{what: DAY}))
         assert told[what].jobs == 1
     assert world.count() == (1 if what == "results" else 0)
+    world.engine.dispose()
 
 
 def test_everything_of_an_owner_goes_and_nothing_of_others(world: World, storage: Storage) -> None:
@@ -387,6 +402,6 @@ def test_an_owners_unfinished_jobs_are_refused_or_cancelled_first(
     assert world.count(schema.event) == 0
 
 
-def test_the_jobs_of_nobody_are_not_erased_as_an_owners(world: World, storage: Storage) -> None:
+def test_the_jobs_of_nobody_are_not_erased_as_an_owners(embedded: World, storage: Storage) -> None:
     with pytest.raises(InvalidInput, match="must be named"):
-        erase_owner(world.engine, "", storage=storage)
+        erase_owner(embedded.engine, "", storage=storage)

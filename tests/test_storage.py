@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -33,7 +34,22 @@ class FakeS3(BaseHTTPRequestHandler):
         self._reply(200)
 
     def do_GET(self) -> None:
-        self._reply(200 if self.path in self.objects else 404)
+        path, _, query = self.path.partition("?")
+        asked = dict(parse_qsl(query))
+        if asked.get("list-type") == "2":
+            self._list(path.rstrip("/"), asked.get("prefix", ""))
+        else:
+            self._reply(200 if self.path in self.objects else 404)
+
+    def _list(self, bucket: str, prefix: str) -> None:
+        keys = [path.removeprefix(f"{bucket}/") for path in self.objects]
+        told = "".join(
+            f"<Contents><Key>{key}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified>"
+            '<ETag>"1"</ETag><Size>1</Size></Contents>'
+            for key in keys
+            if key.startswith(prefix)
+        )
+        self._reply(200, f"<ListBucketResult>{told}</ListBucketResult>".encode())
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -51,7 +67,7 @@ class FakeS3(BaseHTTPRequestHandler):
 
     def _reply(self, status: int, body: bytes = b"") -> None:
         status = self.answer or status
-        if status == 200 and self.command in ("GET", "HEAD"):
+        if status == 200 and self.command in ("GET", "HEAD") and not body:
             body = self.objects[self.path][0]
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -130,6 +146,24 @@ def test_a_second_put_replaces_the_first(storage: Storage) -> None:
     storage.put("a.png", b"first, and longer")
 
     assert storage.get(storage.put("a.png", b"second")) == b"second"
+
+
+def test_a_folder_is_cleared_and_its_neighbours_are_not(storage: Storage) -> None:
+    inside = [storage.put(f"results/7/{name}", b"x") for name in ("a.png", "b-2.png", "c/d.png")]
+    beside = [storage.put(key, b"x") for key in ("results/77/a.png", "inputs/7.png", "results/7.x")]
+
+    storage.clear("results/7")
+    storage.clear("results/7")
+
+    assert [storage.exists(uri) for uri in inside] == [False] * 3
+    assert [storage.exists(uri) for uri in beside] == [True] * 3
+    assert storage.holds(inside[0])
+    assert not storage.holds("file:///elsewhere/results/7/a.png")
+
+
+def test_a_folder_that_cannot_be_cleared_is_an_error(storage: Storage) -> None:
+    with pytest.raises(StorageError, match="is no key"):
+        storage.clear("../up")
 
 
 def test_an_empty_file_is_a_file(storage: Storage) -> None:

@@ -168,8 +168,12 @@ class _Wait:
 
     def _print(self, one: Job) -> None:
         if one.state is State.SUCCEEDED:
-            for file in one.files.values():
-                click.echo(self._desk.place(file.uri))
+            for name, file in one.files.items():
+                if file.purged_at is None:
+                    click.echo(self._desk.place(file.uri))
+                else:  # the key of an old job was given again
+                    gone = f"the {name} of job {short(one.id)} was deleted from storage"
+                    click.echo(f"cutwork: {self._names[one.id]}: {gone}", err=True)
             return
         reason = (one.error or {}).get("message") or "no reason was given"
         what = f"{self._names[one.id]}: job {short(one.id)} {one.state} ({reason})"

@@ -81,13 +81,15 @@ def _facts(desk: Desk, one: Job) -> list[tuple[str, Any]]:
         ("created", moment(one.created_at)),
         ("due", moment(one.due_at)),
         ("finished", moment(one.finished_at)),
+        ("source deleted", moment(one.input_purged_at)),
         ("decided by", one.decided_by),
         ("error", _fault(one)),
         ("rectangle", one.foreground_rect and dict(one.foreground_rect)),
     ]
     for name, file in one.files.items():
         size = f"{file.width}x{file.height} {file.format}, {file.size} bytes"
-        facts += [(name, desk.place(file.uri)), ("", f"{size}, sha256 {file.sha256}")]
+        gone = f"deleted {moment(file.purged_at)}" if file.purged_at else ""
+        facts += [(name, gone or desk.place(file.uri)), ("", f"{size}, sha256 {file.sha256}")]
     return facts
 
 

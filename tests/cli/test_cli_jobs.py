@@ -12,7 +12,9 @@ from sqlalchemy import insert
 from cutwork import ledger, schema
 from cutwork.cli.ids import short
 from cutwork.states import State
+from cutwork.storage import Storage
 from tests.tables import job_values
+from tests.test_purging import finished
 from tests.world import KEY_ID, World, done, failed
 
 Command = Callable[..., Any]
@@ -304,6 +306,29 @@ def test_purge_counts_first_and_deletes_then(command: Command, world: World, hom
     told = json.loads(command("purge", "--older-than", "0s", "--json").out)
     assert (told["jobs"]["jobs"], told["jobs"]["files"], told["dry_run"]) == (1, 0, False)
     assert world.count() == 0
+
+
+def test_a_job_whose_results_were_deleted_says_so_wherever_it_is_shown(
+    command: Command, world: World, home: Path
+) -> None:
+    storage = Storage.at((home / ".cutwork" / "files").as_uri())
+    job_id = finished(
+        world, storage, 1, image_url="https://shop.example/a.jpg", idempotency_key="k"
+    )
+    path = home / ".cutwork" / "files" / "results" / str(job_id) / "image.png"
+    assert str(path) in command("show", short(job_id)).out
+
+    said = command("purge", "--results", "1h").out
+    assert said == "results older than 60 min: deleted: jobs 1, files 1, bytes 4\n"
+
+    assert not path.exists()
+    shown = command("show", short(job_id)).out
+    assert "deleted 20" in shown
+    assert str(path) not in shown
+    asked = command("enqueue", "https://shop.example/a.jpg", "--key", "k", "--wait")
+    assert (asked.status, asked.out) == (0, "")
+    assert f"the image of job {short(job_id)} was deleted from storage" in asked.err
+    assert "purged" in command("explain", short(job_id)).out
 
 
 def test_purge_goes_by_the_settings_or_says_what_is_missing(

@@ -4,13 +4,16 @@ import re
 from uuid import UUID
 
 import pytest
+from sqlalchemy import update
 
-from cutwork import gate, jobs
+from cutwork import gate, jobs, schema
+from cutwork.clock import now
 from cutwork.console import deciding, troubles
 from cutwork.states import State
 from tests.console.client import Client
 from tests.console.conftest import Enter
 from tests.console.test_console_jobs import held
+from tests.house import picture
 from tests.world import KEY_ID, World, done, failed
 
 
@@ -99,8 +102,27 @@ def test_a_job_that_went_on_meanwhile_is_left_alone(world: World, person: Enter)
     reply = client.post(f"/jobs/{job_id}/cancel")
 
     assert reply.headers["location"].endswith("?told=cancelled-0-0-1")
-    assert "1 had gone on meanwhile" in client.get(reply.headers["location"]).words
+    assert "1 could not be" in client.get(reply.headers["location"]).words
     assert world.state(job_id) is State.SUCCEEDED
+
+
+def test_a_job_whose_picture_was_deleted_cannot_be_sent_again(world: World, person: Enter) -> None:
+    given = {"image_file": picture(), "image_url": None, "settings": world.settings}
+    gone, other, client = held(world, **given), held(world), person()
+    with world.engine.begin() as tx:
+        own = update(schema.job).where(schema.job.c.id == gone)
+        tx.execute(own.values(input_purged_at=now()))
+
+    page = client.get(f"/jobs/{gone}")
+
+    assert "It cannot be sent again: its picture was deleted." in page.words
+    assert "/retry" not in page.text
+    assert "/source/" not in page.text
+    form = ask(client, "retry", "held", "uncertain")
+    assert form["agreed"] == ["1"]
+    reply = client.post("/troubles/retry", form)
+    assert reply.headers["location"] == "/troubles?told=retried-1-0-1"
+    assert (world.state(gone), world.state(other)) == (State.HELD, State.QUEUED)
 
 
 def test_troubles_are_grouped_by_their_cause(world: World, person: Enter) -> None:

@@ -239,7 +239,7 @@ def test_walks_that_stop_in_different_places_lose_nothing(
     seen: list[UUID] = []
     older: UUID | None = None
     with world.engine.connect() as tx:
-        for _ in range(30):
+        for _ in range(100):
             page = walking.find(tx, Filter({"error": "lost"}, older=older), size=2)
             seen += page.ids
             older = page.older

@@ -243,12 +243,14 @@ def test_what_runs_on_is_started_again_and_bounded() -> None:
             assert set(limits) == {"cpus", "memory"}
 
 
-def test_nothing_but_the_proxy_is_reached_from_outside() -> None:
+def test_what_is_published_is_published_on_loopback_and_the_proxy_alone_hears_strangers() -> None:
     published = {name: one.spec["ports"] for name, one in compose.services().items()
                  if "ports" in one.spec}  # fmt: skip
 
-    assert set(published) == {"nginx"}
-    assert published["nginx"] == ["127.0.0.1:8080:8080"]
+    assert set(published) == {"console", "nginx"}
+    assert all(one.startswith("127.0.0.1:") for ports in published.values() for one in ports)
+    with_tls = compose.load(path=DOCKER / "compose.tls.yaml")["services"]
+    assert {name for name, one in with_tls.items() if "ports" in one} == {"nginx"}
 
 
 def test_the_proxy_reaches_the_webhook_and_no_database() -> None:

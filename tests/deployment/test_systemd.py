@@ -124,7 +124,9 @@ def test_a_worker_is_given_longer_than_it_needs_to_drain() -> None:
     assert values(unit, "KillMode") == ["mixed"], "a pool is ended by the worker, not beside it"
 
 
-@pytest.mark.parametrize("name", ["cutwork-worker@", "cutwork-reconciler", "cutwork-webhook"])
+@pytest.mark.parametrize(
+    "name", ["cutwork-console", "cutwork-worker@", "cutwork-reconciler", "cutwork-webhook"]
+)
 def test_a_role_is_started_again_unless_it_is_used_wrongly(name: str) -> None:
     unit = UNITS / f"{name}.service"
 

@@ -196,7 +196,7 @@ def company(built: Built, processes: Processes, services: Services, tmp_path: Pa
         processes,
         tmp_path / "secrets",
         compose.services(DOCKER / "sandbox.env"),
-        {"8000": free_port(), "8600": free_port()},
+        {port: free_port() for port in ("8000", "8600", "8700")},
     )
 
 
@@ -232,10 +232,10 @@ def test_a_photograph_is_cut_out_and_every_role_ends_in_good_order(company: Comp
 
     assert company.start("migrate").wait(60) == 0
     company.started.clear()
-    for name in ("sandbox", "webhook", "worker", "reconciler"):
+    for name in ("sandbox", "webhook", "worker", "reconciler", "console"):
         for _ in range(company.services[name].replicas):
             company.start(name)
-    for name in ("sandbox", "webhook"):
+    for name in ("sandbox", "webhook", "console"):
         run_until(lambda one=name: company.is_healthy(one), 60, f"{name} is healthy")
 
     # A picture comes home, and it was a callback that said so.
@@ -254,8 +254,7 @@ def test_a_photograph_is_cut_out_and_every_role_ends_in_good_order(company: Comp
     assert requests.post(f"{provider}/_sandbox/faults", json=slow, timeout=10).ok
     (job_id,) = company.run("enqueue", str(PHOTOGRAPH), "--type", "object").split()
     run_until(lambda: company.job(job_id).state == "submitting", 30, "the job is being sent")
-    order = ("worker", "reconciler", "webhook", "sandbox")
-    for role in order:
+    for role in ("worker", "reconciler", "console", "webhook", "sandbox"):
         leaving = [one for one in company.started if one[0].name == role]
         for _, process in leaving:
             process.signal(signal.SIGTERM)
