@@ -18,7 +18,8 @@ from celery import Celery
 from standardwebhooks import Webhook
 
 from cutwork.settings import PREFIX, current
-from tests.reader import SHOWN, House, Reader, is_up, plain
+from tests.household import House
+from tests.reader import SHOWN, Reader, is_up, plain
 from tests.services.processes import Processes, clean_environment
 from tests.services.waiting import run_until
 from tests.snippets import ROOT, snippets
