@@ -26,7 +26,12 @@ from tests.snippets import ROOT, snippets
 
 PHOTOGRAPH = ROOT / "cutwork" / "cli" / "photographs" / "grace_hopper.jpg"
 # Pages whose snippets need more than this house, and the tests that run them.
-ELSEWHERE = {"backends.md": "tests/test_docs.py", "deployment.md": "tests/deployment"}
+ELSEWHERE = {
+    "alerts.md": "tests/test_alerts.py",
+    "backends.md": "tests/test_docs.py",
+    "deployment.md": "tests/deployment",
+    "metrics.md": "tests/test_exporter.py",
+}
 PAGES = [
     page
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
