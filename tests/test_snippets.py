@@ -18,14 +18,20 @@ from celery import Celery
 from standardwebhooks import Webhook
 
 from cutwork.settings import PREFIX, current
-from tests.reader import SHOWN, House, Reader, is_up, plain
+from tests.household import House
+from tests.reader import SHOWN, Reader, is_up, plain
 from tests.services.processes import Processes, clean_environment
 from tests.services.waiting import run_until
 from tests.snippets import ROOT, snippets
 
 PHOTOGRAPH = ROOT / "cutwork" / "cli" / "photographs" / "grace_hopper.jpg"
 # Pages whose snippets need more than this house, and the tests that run them.
-ELSEWHERE = {"backends.md": "tests/test_docs.py", "deployment.md": "tests/deployment"}
+ELSEWHERE = {
+    "alerts.md": "tests/test_alerts.py",
+    "backends.md": "tests/test_docs.py",
+    "deployment.md": "tests/deployment",
+    "metrics.md": "tests/test_exporter.py",
+}
 PAGES = [
     page
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
