@@ -2,22 +2,21 @@
 
 import contextlib
 import io
+import os
 import re
 import shlex
-import urllib.request
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
 import cutwork
-from cutwork import gate
 from cutwork.cli.commands import cutwork as command_line
 from cutwork.cli.faults import run
-from cutwork.settings import Settings, current
+from cutwork.settings import current
+from tests.household import Base, House, Order
 from tests.services.ports import free_port, is_open
 from tests.services.processes import Processes
 from tests.services.waiting import run_until
@@ -26,7 +25,8 @@ from tests.snippets import Shell, Snippet
 # What is shown, not run.
 SHOWN = {"ini", "json", "nginx", "text", "toml", "yaml"}
 SERVES = re.compile(
-    r"(?:[A-Z_]+=\S+ )*(?:cutwork (up|worker|reconciler|webhook|sandbox)|gunicorn|waitress-serve)\b"
+    r"(?:[A-Z_]+=\S+ )*"
+    r"(?:cutwork (console|reconciler|sandbox|up|webhook|worker)|gunicorn|waitress-serve)\b"
 )
 # What only looks may be looked at again, until it shows what the page shows.
 _LOOKS = ("cutwork explain", "cutwork list", "cutwork show", "cutwork stats")
@@ -38,73 +38,6 @@ _GIVEN = re.compile(r"[A-Z_]+=")
 _ALONE = re.compile(r"cutwork [\w ./:-]+")
 
 
-class Base(DeclarativeBase):
-    pass
-
-
-class Order(Base):
-    __tablename__ = "shop_order"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    article: Mapped[str]
-
-
-@dataclass
-class House:
-    """A folder with a photograph, all roles at work in it, and where they and it are."""
-
-    folder: Path
-    sandbox: str
-    webhook: str
-    photograph: str
-    said: str
-    environ: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def for_roles(self) -> dict[str, str]:
-        """What ``cutwork up`` gives to its children, for roles that a page starts itself."""
-        home = self.folder / ".cutwork"
-        return self.environ | {
-            "CUTWORK_API_URL": self.sandbox,
-            "CUTWORK_API_TOKENS_FILE": str(home / "sandbox-token"),
-            "CUTWORK_PUBLIC_URL": self.webhook,
-            "CUTWORK_CALLBACK_SECRETS_FILE": str(home / "callback-secret"),
-        }
-
-    @contextlib.contextmanager
-    def database(self) -> Any:
-        """An engine for a moment."""
-        engine = create_engine(f"sqlite:///{self.folder / '.cutwork' / 'cutwork.db'}")
-        try:
-            yield engine
-        finally:
-            engine.dispose()
-
-    def keys(self) -> list[str]:
-        with self.database() as engine, engine.connect() as tx:
-            return [one.key_id for one in gate.read(tx)]
-
-    def reset(self) -> None:
-        """No faults, and every gate open."""
-        told = urllib.request.Request(f"{self.sandbox}/_sandbox/faults", data=b"{}")
-        urllib.request.urlopen(told, timeout=5).close()
-        keys = self.keys()
-        with self.database() as engine, engine.begin() as tx:
-            for key in keys:
-                gate.resume(tx, key)
-
-    def job(self, verb: str) -> str:
-        """The id of a job that the verb can be said of."""
-        settings = Settings(home=self.folder / ".cutwork")
-        with self.database() as engine, engine.begin() as tx:
-            later = datetime.now(UTC) + timedelta(days=1)
-            url = "https://shop.example/shoe.jpg"
-            job = cutwork.enqueue(tx, image_url=url, not_before=later, settings=settings)
-            if verb == "retry":
-                cutwork.cancel(tx, job.id)
-        return str(job.id)
-
-
 class Reader:
     """``read`` each snippet of a page in its order; ``close`` ends whatever the page started."""
 
@@ -114,19 +47,29 @@ class Reader:
         self._started = Processes(house.folder)
         self._sandbox = house.sandbox.removeprefix("http://")
         self._said, self._last = "", ""
-        self._names: dict[str, Any] = {"cutwork": cutwork, "Session": Session}
-        self._engine: Engine | None = None
-
-    def has_a_shop(self) -> None:
-        """Pages that begin in the middle of an app have an engine and a table of orders."""
-        self._engine = create_engine(f"sqlite:///{self._house.folder / '.cutwork' / 'cutwork.db'}")
+        self._exported: dict[str, str] = {}
+        self._engine = create_engine(f"sqlite:///{house.folder / '.cutwork' / 'cutwork.db'}")
         Base.metadata.create_all(self._engine)
-        self._names |= {"engine": self._engine, "Order": Order}
+        # Pages that begin in the middle of an app have these; the session is never committed.
+        self._session = Session(self._engine)
+        self._names: dict[str, Any] = {
+            "cutwork": cutwork,
+            "engine": self._engine,
+            "session": self._session,
+            "url": house.photograph,
+            "Order": Order,
+            "Session": Session,
+        }
+
+    def takes_for_granted(self, **names: Any) -> None:
+        """What a page uses without having made it."""
+        self._names |= names
 
     def close(self) -> None:
         self._started.close()
         self._shell.close()
-        for one in {self._engine, self._names.get("engine")} - {None}:
+        self._session.close()
+        for one in {self._engine, self._names["engine"]}:
             one.dispose()
 
     def read(self, snippet: Snippet) -> None:
@@ -141,17 +84,21 @@ class Reader:
                 self._compare(snippet)
             case language:
                 assert language in SHOWN, f"{snippet}: nobody runs {language}"
+                self._last = ""
 
     def _type(self, source: str) -> None:
         lines = [self._meant(line) for line in source.splitlines()]
         for line in lines:
-            if SERVES.match(line) and not is_up(line):
+            if line.startswith("export "):
+                self._exported |= _given(shlex.split(line, comments=True))
+            elif SERVES.match(line) and not is_up(line):
                 self._serve(line)
         rest = [line for line in lines if line.strip() and not SERVES.match(line)]
         up = any(map(is_up, lines))
         self._said, self._last = (self._house.said, "cutwork up") if up else ("", "")
         if rest and all(_ALONE.fullmatch(line) for line in rest):
-            self._said, self._last = "".join(map(_called, rest)), rest[-1]
+            with patch.dict(os.environ, self._exported):
+                self._said, self._last = "".join(map(_called, rest)), rest[-1]
         elif rest:
             self._said, self._last = self._shell.run("\n".join(rest)), rest[-1]
 
@@ -159,6 +106,8 @@ class Reader:
         """The line with what stands for something of the reader's own."""
         line = line.replace("https://shop.example/shoe.jpg", self._house.photograph)
         line = line.replace("127.0.0.1:8600", self._sandbox)
+        # Where the house keeps the secrets that it made up.
+        line = line.replace("/run/secrets", str(self._house.folder / ".cutwork"))
         if "KEY_ID" in line:
             line = line.replace("KEY_ID", self._house.keys()[0])
         if found := re.match(r"cutwork (\w+) ID$", line):
@@ -170,7 +119,7 @@ class Reader:
         port = free_port()
         line = re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", line)
         words = shlex.split(line, comments=True)
-        given = dict(word.split("=", 1) for word in words if _GIVEN.match(word))
+        given = self._exported | _given(words)
         words = [word for word in words if not _GIVEN.match(word)]
         role = words[1]
         if role in ("worker", "reconciler"):
@@ -211,6 +160,10 @@ class Reader:
             run_until(same, _PATIENCE if looks else 0.0)
         missing = wanted - {plain(line) for line in self._said.splitlines()}
         assert not missing, f"{shown} shows {missing}, but there came:\n{self._said}"
+
+
+def _given(words: list[str]) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in words if _GIVEN.match(word))
 
 
 def _called(line: str) -> str:

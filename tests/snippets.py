@@ -16,7 +16,7 @@ _EXCUSE = re.compile(r"<!-- not run: (.+) -->\s*$")
 _ITEM = re.compile(r"\s*(?:[*-]|\d+\.)\s")
 _NAMES = {"sh": "shell", "bash": "shell", "console": "shell", "py": "python"}
 _PROGRAM = re.compile(
-    r"(?:[A-Z_]+=\S* )*(?:export |curl |cutwork |gunicorn |make |pip |waitress-serve |cp |"
+    r"(?:[A-Z_]+=\S* )*(?:export |echo |curl |cutwork |gunicorn |make |pip |waitress-serve |cp |"
     r"(?:\.venv/bin/)?python3? |\.venv/bin/pip |CUTWORK_\w+=)"
 )
 

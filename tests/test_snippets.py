@@ -4,23 +4,34 @@ import os
 import re
 import shlex
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import Celery
+from standardwebhooks import Webhook
 
 from cutwork.settings import PREFIX, current
-from tests.reader import SHOWN, House, Reader, is_up, plain
+from tests.household import House
+from tests.reader import SHOWN, Reader, is_up, plain
 from tests.services.processes import Processes, clean_environment
 from tests.services.waiting import run_until
 from tests.snippets import ROOT, snippets
 
 PHOTOGRAPH = ROOT / "cutwork" / "cli" / "photographs" / "grace_hopper.jpg"
-# Pages whose snippets need more than this house have a test module that runs them.
-ELSEWHERE: dict[str, str] = {}
+# Pages whose snippets need more than this house, and the tests that run them.
+ELSEWHERE = {
+    "alerts.md": "tests/test_alerts.py",
+    "backends.md": "tests/test_docs.py",
+    "deployment.md": "tests/deployment",
+    "metrics.md": "tests/test_exporter.py",
+}
 PAGES = [
     page
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -82,6 +93,19 @@ def plainly(monkeypatch: pytest.MonkeyPatch, house: House) -> Iterator[None]:
     current.cache_clear()
 
 
+def of_a_subscriber() -> dict[str, Any]:
+    """An app's Celery, and a request to its webhook that was signed with its secret."""
+    secret, body = f"whsec_{b64encode(b'0' * 32).decode()}", b"{}"
+    now = datetime.now(UTC)
+    headers = {
+        "webhook-id": "1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign("1", now, body.decode()),
+    }
+    request = SimpleNamespace(body=body, headers=headers)
+    return {"app": Celery("shop"), "secret": secret, "request": request}
+
+
 def runs(page: Path) -> bool:
     return any(one.language in ("shell", "python") and not one.excuse for one in snippets(page))
 
@@ -92,8 +116,8 @@ def test_a_reader_can_do_what_the_page_says(page: Path, house: House) -> None:
     house.reset()
     reader = Reader(house, page)
     try:
-        if page.name in ("README.md", "index.md"):
-            reader.has_a_shop()
+        if page.name == "notify.md":
+            reader.takes_for_granted(**of_a_subscriber())
         for snippet in snippets(page):
             if not snippet.excuse:
                 reader.read(snippet)
@@ -110,9 +134,9 @@ def test_what_is_not_run_says_why(page: Path) -> None:
 
 
 def test_snippets_that_need_more_are_run_elsewhere() -> None:
-    for page, module in ELSEWHERE.items():
+    for page, tests in ELSEWHERE.items():
         assert (ROOT / "docs" / page).exists()
-        assert page in (ROOT / module).read_text(encoding="utf-8")
+        assert (ROOT / tests).exists()
 
 
 @pytest.mark.usefixtures("plainly")

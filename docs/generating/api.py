@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 import cutwork
+from cutwork import django
 from cutwork.jobs import Options
 
 INTRODUCTION = """\
@@ -34,9 +35,12 @@ def page() -> str:
         _function(name, functions[name])
         for name in sorted(functions, key=lambda name: order.index(name) if name in order else 999)
     ]
+    parts.append(_function("django.connection", django.connection))
     parts += ["## Options\n", _options(), "## Classes\n"]
     parts += [_class(name, kind) for name, kind in classes.items()]
     parts += [_enumeration(name, kind) for name, kind in words.items()]
+    told = {"Settings", *errors, *classes, *words, *functions}
+    parts += [_with_methods(name, kind) for name, kind in named.items() if name not in told]
     parts += ["### Settings\n", _prose(cutwork.Settings), _SETTINGS]
     parts += ["## Errors\n", _ERRORS, *(_error(name, kind) for name, kind in errors.items())]
     return "\n".join(parts)
@@ -139,6 +143,19 @@ def _enumeration(name: str, kind: type[Enum]) -> str:
     return (
         f"### {name}\n\nOne of {members}: [states, events and errors](states.md) explains each.\n"
     )
+
+
+def _with_methods(name: str, kind: type) -> str:
+    """A class that is used, not filled in."""
+    lines = [f"### {name}\n", _prose(kind)]
+    for method, value in vars(kind).items():
+        function = value.__func__ if isinstance(value, classmethod) else value
+        if inspect.isfunction(function) and not method.startswith("_"):
+            asked = [str(one) for one in inspect.signature(function).parameters][1:]
+            call = f"{name if function is not value else name.lower()}.{method}({', '.join(asked)})"
+            first = (inspect.getdoc(function) or "").split("\n\n")[0]
+            lines.append(f"* `{call}`: {_line(first)}" if first else f"* `{call}`")
+    return "\n".join([*lines, ""])
 
 
 def _error(name: str, kind: type) -> str:

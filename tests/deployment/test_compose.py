@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from cutwork.cli.commands import cutwork
-from cutwork.contradictions import FAULT, contradictions
+from cutwork.contradictions import contradictions
+from cutwork.finding import FAULT
 from cutwork.settings import PREFIX, Settings
 from cutwork.worker.configuration import configuration
 from tests.deployment import compose
