@@ -22,6 +22,8 @@ from typing import Any
 HEADER = "X-Cutwork-Probe"
 
 _KIND = 0x70  # where a callback's token has its version
+# So each token begins, and no callback's does: the webhook looks at this before anything else.
+FIRST = "c"
 _LABEL, _ANSWER_LABEL = b"cutwork probe\0", b"cutwork probe answer\0"
 _PAYLOAD = struct.Struct(">B20sI")  # kind, nonce, expiry in Unix seconds
 _MAC_LENGTH = 20

@@ -70,7 +70,7 @@ class Webhook:
         _forget_secrets(environ, route, self._ours)
         told = None
         try:
-            told = self._echo(environ, path, query)
+            told = echo(environ, self._settings, path, query)
             status = self._status(environ, route, token, query) if told is None else _OK
         except Exception as error:  # noqa: BLE001 - see above: whatever it is, it ends here
             log.event("failed", level=logging.ERROR, fault=_place(error), route=route)
@@ -84,13 +84,6 @@ class Webhook:
             ms=round((time.monotonic() - started) * 1000, 1),
         )
         return _answer(environ, start_response, status, route, told)
-
-    def _echo(self, environ: Environ, path: str, query: str) -> bytes | None:
-        if environ.get("REQUEST_METHOD") not in _METHODS["callback"]:
-            return None
-        settings = self._settings
-        limit = settings.callback_max_body
-        return echo(environ, settings.callback_secrets, path, query, limit)
 
     def _status(self, environ: Environ, route: str, token: str, query: str) -> str:
         if route == "none":
