@@ -248,7 +248,7 @@ def test_what_is_published_is_published_on_loopback_and_the_proxy_alone_hears_st
     published = {name: one.spec["ports"] for name, one in compose.services().items()
                  if "ports" in one.spec}  # fmt: skip
 
-    assert set(published) == {"console", "nginx"}
+    assert set(published) == {"console", "metrics", "nginx"}
     assert all(one.startswith("127.0.0.1:") for ports in published.values() for one in ports)
     with_tls = compose.load(path=DOCKER / "compose.tls.yaml")["services"]
     assert {name for name, one in with_tls.items() if "ports" in one} == {"nginx"}

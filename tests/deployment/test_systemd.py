@@ -125,7 +125,14 @@ def test_a_worker_is_given_longer_than_it_needs_to_drain() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["cutwork-console", "cutwork-worker@", "cutwork-reconciler", "cutwork-webhook"]
+    "name",
+    [
+        "cutwork-console",
+        "cutwork-metrics",
+        "cutwork-worker@",
+        "cutwork-reconciler",
+        "cutwork-webhook",
+    ],
 )
 def test_a_role_is_started_again_unless_it_is_used_wrongly(name: str) -> None:
     unit = UNITS / f"{name}.service"
