@@ -43,7 +43,12 @@ from tests.test_migrations import HOT
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600), pytest.mark.no_cover]
 
 KEY = "0a1b2c3d"
-CHEAP = HOT | {"PRIMARY", "pk_cutwork_job", "sqlite_autoindex_cutwork_job_1"}
+CHEAP = HOT | {
+    "ix_cutwork_notice_due_at",
+    "PRIMARY",
+    "pk_cutwork_job",
+    "sqlite_autoindex_cutwork_job_1",
+}
 LATER = 3600
 FINISHED, SCHEDULED, BACKLOG, FEW = 1_000_000, 5_000, 5_000, 30
 # Attempts and events of a month, spread evenly.
@@ -363,8 +368,9 @@ def test_what_is_counted_of_late_is_found_by_its_time(
 ) -> None:
     plans = explain(tx, ask, table)
 
+    # A purge also looks whether somebody is still to be told of each job.
     assert plans
-    assert all(found == {index} for _, found in plans), plans
+    assert all(found - {"ix_cutwork_notice_job_id"} == {index} for _, found in plans), plans
 
 
 def claim_notices(tx: Connection) -> object:

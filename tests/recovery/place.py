@@ -66,6 +66,8 @@ class Place:
 
     def enqueue(self, count: int = 1, **options: Any) -> list[UUID]:
         options = {"image_file": picture(), "settings": self.settings, **options}
+        # What becomes of an app's own connection, when a server goes away, is the app's matter.
+        self.engine.dispose()
         with self.engine.begin() as tx:
             ids = [jobs.enqueue(tx, **options).id for _ in range(count)]
         self.ids += ids
