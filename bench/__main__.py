@@ -36,18 +36,20 @@ def main(names: tuple[str, ...], full: bool, rounds: int | None) -> None:
         raise click.UsageError(f"no work {', '.join(unknown)}; there are {', '.join(MODULES)}")
     place, began = Place.here(quick=not full), time.monotonic()
     rounds = rounds or (5 if full else 2)
-    measured = []
+    measured: list[dict[str, Any]] = []
+    kept = RESULTS / f"{'full' if full else 'quick'}.json"
+    facts = {**_facts(), "rounds": rounds}
     for work in _works(names or tuple(MODULES), place):
         seen = measure(work, rounds, lambda line: click.echo(line, err=True))
         for line in _table(work, seen):
             click.echo(line)
         measured.append(as_json(work, seen))
-    took = time.monotonic() - began
-    kept = RESULTS / f"{'full' if full else 'quick'}.json"
+        took = time.monotonic() - began
+        if not names:  # after each, so that a run that is broken off has measured something
+            RESULTS.mkdir(exist_ok=True)
+            told = {**facts, "seconds": round(took), "works": measured}
+            kept.write_text(json.dumps(told, indent=1) + "\n")
     if not names:
-        facts = {**_facts(), "rounds": rounds, "seconds": round(took)}
-        RESULTS.mkdir(exist_ok=True)
-        kept.write_text(json.dumps({**facts, "works": measured}, indent=1) + "\n")
         click.echo(f"\nkept in {kept}; again: python -m bench{' --full' if full else ''}")
     click.echo(f"{took:.0f} s")
 
