@@ -11,7 +11,7 @@ from importlib.metadata import version
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from sqlalchemy import Connection
 
-from cutwork import backlog, budget, gate, lanes, pace
+from cutwork import backlog, budget, gate, lanes, notices, pace
 from cutwork.census import Census
 from cutwork.events import Kind
 from cutwork.gate import Gate
@@ -89,6 +89,9 @@ METRICS = (
     Metric("cutwork_events_total",
            "What was unusual, by kind; forged are callbacks, the others are lines of the log.",
            ("kind",), source="counted"),
+    Metric("cutwork_notices",
+           "Notices that are still to be told (waiting), and those that were tried (failing).",
+           ("progress",)),
     Metric("cutwork_key_condition", "1 for the condition that the key's gate is in, else 0.",
            ("key", "condition")),
     Metric("cutwork_key_closed_seconds",
@@ -130,6 +133,7 @@ def live(tx: Connection, settings: Settings) -> Values:
             ("store",): settings.store_lane,
         },
         "cutwork_expiring_results": {(): expiring.jobs},
+        "cutwork_notices": {(name,): count for name, count in notices.count(tx).items()},
     }
     if expiring.soonest is not None:
         values["cutwork_result_expires_in_seconds"] = {(): expiring.soonest}

@@ -27,6 +27,7 @@ WORDS = {
     "by": {"callback", "poll", "reply", "policy", "operator"},
     "kind": set(Kind),
     "condition": set(CONDITIONS),
+    "progress": {"waiting", "failing"},
 }
 each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 

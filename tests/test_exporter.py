@@ -35,6 +35,7 @@ BOUNDED = {
     "by": {"callback", "poll", "reply", "policy", "operator", "nobody"},
     "kind": set(Kind),
     "condition": set(metrics.CONDITIONS),
+    "progress": {"waiting", "failing"},
     "percentile": {"50", "90", "99"},
     "callback": {"yes", "no"},
     "code": None,
