@@ -20,6 +20,8 @@ _ON: dict[str, Any] = {"index_elements": ["owner", "idempotency_key"], "index_wh
 # The columns that are a job's own; all others are the same for all jobs of one call.
 _OWN = ("id", "idempotency_key", "request", "request_digest")
 
+_COUNTED = {"preserve_rowcount": True}
+
 Columns = Mapping[str, Any]
 
 
@@ -37,7 +39,10 @@ def insert(tx: Connection, jobs: Sequence[Columns], common: Columns) -> set[UUID
 
 def _from_json(tx: Connection, jobs: Sequence[Columns], common: Columns) -> set[UUID]:
     rows = recordset.dump([{**new, "step": step} for step, new in enumerate(jobs, 1)])
-    written = tx.execute(_insert_from_json(tuple(common)), {**_bound(common), "rows": rows})
+    given = {**_bound(common), "rows": rows}
+    written = tx.execute(_insert_from_json(tuple(common)), given, execution_options=_COUNTED)
+    if written.rowcount == len(jobs):  # as nearly always, and then no id has to be read
+        return {new["id"] for new in jobs}
     return set(written.scalars())
 
 

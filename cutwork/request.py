@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -174,18 +175,25 @@ class Segmentation(Options):
     def digest(self, picture: pictures.Picture | StoredPicture | None = None) -> str:
         """64 hex digits that are equal when the same thing is asked of the same picture."""
         self._check_pair(picture)
-        asked = {
-            name: value
-            for name, default in _DEFAULTS.items()
-            if (value := getattr(self, name)) != default
-        }
-        if picture:
-            asked["image_file"] = picture.sha256
-        return sha256(_canonical(asked).encode()).hexdigest()
+        name, source = "image_url", self.image_url
+        if picture is not None:
+            name, source = "image_file", picture.sha256
+        options = (self.type, self.output_type, self.crop, self.format, self.bg_color)
+        before, after = _around(name, *options)
+        return sha256(f"{before}{_canonical(source)}{after}".encode()).hexdigest()
 
     def _check_pair(self, picture: object) -> None:
         if (picture is None) != (self.image_file is None):
             raise InvalidInput("picture", picture, "must be given with image_file, and only then")
+
+
+@lru_cache  # many pictures, few ways to cut them
+def _around(source: str, *options: Any) -> tuple[str, str]:
+    """The text that is digested, up to the source's value and from there on."""
+    given = zip(_OPTIONS, options, strict=True)
+    asked = {name: value for name, value in given if value != _DEFAULTS[name]}
+    before, _, after = _canonical({**asked, source: "?"}).partition('"?"')
+    return before, after
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
