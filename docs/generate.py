@@ -20,7 +20,7 @@ from cutwork.metrics import METRICS
 from cutwork.sandbox.faults import CATALOGUE, Fault
 
 DOCS = Path(__file__).parent
-RESULTS = DOCS.parent / "bench" / "results" / "quick.json"
+RESULTS = DOCS.parent / "bench" / "results" / "full.json"
 CHART = DOCS / "images" / "performance.svg"
 _MUTATIONS = DOCS.parent / "tests" / "mutants" / "mutations.py"
 _MADE = {

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[2] / "bench" / "results" / "quick.json"
+RESULTS = Path(__file__).parents[2] / "bench" / "results" / "full.json"
 _ROLES = ("ours", "hand-made", "peer")
 
 
