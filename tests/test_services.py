@@ -1,11 +1,13 @@
 """The test services keep what they promise: empty, isolated, restartable, and gone at the end."""
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pymysql
 import pytest
 import redis as redis_client
 from kombu import Connection
@@ -256,3 +258,13 @@ def test_a_server_that_was_named_and_does_not_answer_is_an_error(
 ) -> None:
     with pytest.raises(Unusable, match=r"CUTWORK_TEST_\w+_URL cannot be used"):
         find(url.format(free_port()))
+
+
+def test_a_server_that_does_not_answer_is_known_when_the_driver_goes_by_another_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pymysql, "err", importlib.util.module_from_spec(pymysql.err.__spec__))
+    pymysql.err.__spec__.loader.exec_module(pymysql.err)
+
+    with pytest.raises(Unusable, match="CUTWORK_TEST_MARIADB_URL"):
+        mariadb.find(f"mysql://root@127.0.0.1:{free_port()}/")

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
+from pymysql.constants import ER
+from pymysql.err import MySQLError, OperationalError
 from sqlalchemy.engine import URL, make_url
 
 from tests.services.databases import fresh_name
@@ -17,6 +19,9 @@ PORT = 3306
 DRIVER = "mysql+pymysql"
 SOCKETS = ("/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/tmp/mysql.sock")  # noqa: S108
 LOCK_PATIENCE = 1
+
+# The errors above are imported by name: who loads parts of the driver as MySQLdb, as Django does,
+# puts a second pymysql.err in the place of the first, whose classes are never raised.
 
 
 class MariaDB:
@@ -35,7 +40,7 @@ class MariaDB:
     def empty(self) -> str:
         try:
             self._recreate()
-        except pymysql.err.OperationalError:
+        except OperationalError:
             self._end_connections()
             self._recreate()
         return self._url.render_as_string(hide_password=False)
@@ -59,8 +64,8 @@ class MariaDB:
         ):
             try:
                 self._execute(f"KILL {number}")
-            except pymysql.err.OperationalError as error:
-                if error.args[0] != pymysql.constants.ER.NO_SUCH_THREAD:
+            except OperationalError as error:
+                if error.args[0] != ER.NO_SUCH_THREAD:
                     raise
 
     def _execute(self, statement: str) -> Sequence[Any]:
@@ -115,7 +120,7 @@ class PrivateMariaDB(PrivateServer):
     def answers(self) -> bool:
         try:
             connect(self.server).close()
-        except pymysql.err.OperationalError:
+        except OperationalError:
             return False
         return True
 
@@ -132,7 +137,7 @@ def find(explicit: str) -> MariaDB | Missing:
     for candidate in _local():
         try:
             return MariaDB(candidate)
-        except pymysql.err.MySQLError:
+        except MySQLError:
             continue
     absent = PrivateMariaDB.missing()
     if absent:
@@ -171,7 +176,7 @@ def _label(connection: "pymysql.Connection[Any]") -> str:
 def _explicit(text: str) -> MariaDB:
     try:
         return MariaDB(make_url(text))
-    except pymysql.err.MySQLError as error:
+    except MySQLError as error:
         raise Unusable(f"CUTWORK_TEST_MARIADB_URL cannot be used: {error}") from None
 
 
