@@ -7,22 +7,28 @@ noticed before use.
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
     Column,
     ColumnElement,
     Connection,
+    Dialect,
     Engine,
     MetaData,
     String,
     Table,
+    Text,
+    TypeDecorator,
+    Uuid,
     any_,
     bindparam,
+    cast,
     create_engine,
     select,
 )
@@ -188,8 +194,21 @@ def among(dialect: str, column: Column[Any]) -> ColumnElement[bool]:
     number of them, and a plan that was made for all values compares row by row, value by value.
     """
     if dialect == "postgresql":
-        return column == any_(bindparam("those", type_=ARRAY(column.type)))
+        those = ARRAY(column.type)
+        if isinstance(column.type, Uuid):
+            return column == any_(cast(bindparam("those", type_=_Ids), those))
+        return column == any_(bindparam("those", type_=those))
     return column.in_(bindparam("those", expanding=True))
+
+
+class _Ids(TypeDecorator[Sequence[UUID]]):
+    """PostgreSQL's text for an array of ids: the driver would bind them one by one, in Python."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Sequence[UUID] | None, _dialect: Dialect) -> str:
+        return f"{{{','.join([one.hex for one in value or ()])}}}"
 
 
 def is_contention(error: DBAPIError) -> bool:

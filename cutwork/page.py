@@ -7,7 +7,7 @@ page checks that.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -37,27 +37,37 @@ from cutwork.schema import attempt, job
 
 # A callback that is only a reason to ask does so at most once in so many seconds.
 RING_PAUSE = 2.0
-_RECENT = (attempt.c.heard_at > clock.after(-RING_PAUSE)).label("heard_recently")
 # What the verbs look at. The rest is for those who read a job, and costs time to fetch.
-_COLD = ("idempotency_key", "request_digest", "meta", "result", "created_at", "finished_at", "turn")
-_PURGED = ("input_purged_at", "result_purged_at")
+_COLD = (
+    "idempotency_key",
+    "request_digest",
+    "meta",
+    "result",
+    "owner",
+    "priority",
+    "turn",
+    "created_at",
+    "finished_at",
+    "input_purged_at",
+    "result_purged_at",
+)
+_COLD_OF_ATTEMPTS = ("fence", "decided_by", "seconds", "heard_at")
 JOBS: Select[Any] = select(
-    *(column for column in job.c if column.name not in (*_COLD, *_PURGED)),
+    *(column for column in job.c if column.name not in _COLD),
     (job.c.due_at > clock.now()).label("live"),
     (job.c.result_expires_at > clock.now()).label("link_live"),
     clock.now().label("at"),
 )
-ATTEMPTS = select(attempt, _RECENT, clock.now().label("at"))
+ATTEMPTS: Select[Any] = select(
+    *(column for column in attempt.c if column.name not in _COLD_OF_ATTEMPTS),
+    (attempt.c.heard_at > clock.after(-RING_PAUSE)).label("heard_recently"),
+    clock.now().label("at"),
+)
 INTENTS = insert(attempt).values(intended_at=clock.now())
 # What differs from row to row. In a page of one kind of news all else is mostly alike, and is then
 # sent once: with any choice of columns there would be too many statements to keep.
 _OWN = frozenset(
-    f"{when}_{name}"
-    for when in ("was", "new")
-    for name in (
-        "id",
-        "job_id",
-        "number",
+    (
         "fence",
         "attempt",
         "result_attempt",
@@ -74,11 +84,11 @@ _OWN = frozenset(
         "trail",
     )
 )
+# What finds a row again, as it was read.
 _KEYS = {job: ("id", "state", "fence"), attempt: ("job_id", "number")}
 
 Key = tuple[Any, ...]
 Changes = dict[str, Any]
-Kind = tuple[tuple[str, bool], ...]
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,26 @@ class After:
     """A moment so many seconds after it is written, by the database's clock."""
 
     seconds: float | ColumnElement[float]
+
+
+AT_ONCE = After(0.0)
+
+
+class Shape:
+    """Which columns a change sets, and which of them to a moment after it is written.
+
+    There is one object for each combination, so that they are told apart at no cost.
+    """
+
+    def __init__(self, names: tuple[str, ...], later: tuple[str, ...]) -> None:
+        self.names, self.later = names, frozenset(later)
+        self.own = tuple(name for name in names if name in _OWN)
+        self.alike = tuple(name for name in names if name not in _OWN)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a result can be stored now: that is called out at once."""
+        return "result_expires_at" in self.names
 
 
 class Line:
@@ -193,12 +223,11 @@ class Page:
             self.tx.execute(INTENTS, self._new)
         mine = ((self._keys[job_id], values) for job_id, values in self._jobs.items())
         for table, changes in ((attempt, self._attempts.items()), (job, mine)):
-            kinds: dict[Kind, list[Changes]] = defaultdict(list)
+            alike: dict[Shape, list[tuple[Key, Changes]]] = defaultdict(list)
             for key, values in changes:
-                kind = _kind(values)
-                kinds[kind].append(_bound(table, kind, key, values))
-            for kind, bound in kinds.items():
-                if _send(self.tx, table, kind, bound) != len(bound):
+                alike[_shape_of(values)].append((key, values))
+            for shape, those in alike.items():
+                if _send(self.tx, table, shape, those) != len(those):
                     raise OvertakenError(f"a row of {table.name} went on though it was locked")
 
 
@@ -226,14 +255,14 @@ def page(tx: Connection, job_ids: Iterable[UUID]) -> Iterator[None]:
 
 def change(tx: Connection, table: Table, key: Key, values: Changes) -> bool:
     """Change one row outside of a page; False when it is not as it was read."""
-    kind = _kind(values)
-    bound = _bound(table, kind, key, values)
-    sums = {name: value for name, value in bound.items() if isinstance(value, ColumnElement)}
-    made = _build(table, kind, sums) if sums else _update(table, kind)
-    if tx.dialect.name == "postgresql" and _is_ready(kind):
+    shape = _shape_of(values)
+    given = _given(table, shape, key, values)
+    sums = {name: value for name, value in given.items() if isinstance(value, ColumnElement)}
+    made = _build(table, shape, sums) if sums else _update(table, shape)
+    if tx.dialect.name == "postgresql" and shape.is_ready:
         made = made.returning(wake.call())
-    given = {name: value for name, value in bound.items() if name not in sums}
-    return tx.execute(made, given).rowcount == 1
+    bound = {name: value for name, value in given.items() if name not in sums}
+    return tx.execute(made, bound).rowcount == 1
 
 
 @cache  # here and below: building a statement costs more than sending it
@@ -247,67 +276,78 @@ def _their_attempts(dialect: str) -> Select[Any]:
     return ATTEMPTS.where(database.among(dialect, attempt.c.job_id))
 
 
-def _kind(values: Changes) -> Kind:
-    return _kind_of(tuple(values), tuple(map(type, values.values())))
+def _shape_of(values: Changes) -> Shape:
+    return _shape(tuple(values), tuple(map(type, values.values())))
 
 
 @cache
-def _kind_of(names: tuple[str, ...], types: tuple[type, ...]) -> Kind:
-    return tuple((name, type_ is After) for name, type_ in zip(names, types, strict=True))
+def _shape(names: tuple[str, ...], types: tuple[type, ...]) -> Shape:
+    later = tuple(name for name, kind in zip(names, types, strict=True) if kind is After)
+    return _only(names, later)
 
 
-def _is_ready(kind: Kind) -> bool:
-    """Whether a result can be stored now: that is called out at once."""
-    return any(name == "result_expires_at" for name, _ in kind)
+@cache
+def _only(names: tuple[str, ...], later: tuple[str, ...]) -> Shape:
+    return Shape(names, later)
 
 
-def _bound(table: Table, kind: Kind, key: Key, values: Changes) -> Changes:
+def _given(table: Table, shape: Shape, key: Key, values: Changes) -> Changes:
+    """The parameters for one row."""
     new = [value.seconds if type(value) is After else value for value in values.values()]
-    return dict(zip(_parameters(table, kind), (*key, *new), strict=True))
+    return dict(zip(_parameters(table, shape.names), (*key, *new), strict=True))
 
 
 @cache
-def _parameters(table: Table, kind: Kind) -> tuple[str, ...]:
-    return tuple(name for name, _ in _shape(table, kind))
+def _parameters(table: Table, names: tuple[str, ...]) -> tuple[str, ...]:
+    return (*(f"was_{name}" for name in _KEYS[table]), *(f"new_{name}" for name in names))
 
 
-def _send(tx: Connection, table: Table, kind: Kind, bound: list[Changes]) -> int:
+def _send(
+    tx: Connection, table: Table, shape: Shape, changes: Sequence[tuple[Key, Changes]]
+) -> int:
     if tx.dialect.name != "postgresql":
-        return tx.execute(_update(table, kind), bound).rowcount
-    names = _parameters(table, kind)
-    shared = {name: bound[0][name] for name in names if name not in _OWN}
-    if any(row[name] != value for row in bound for name, value in shared.items()):
-        shared = {}
-    own = [name for name in names if name not in shared]
-    rows = recordset.dump([{name: row[name] for name in own} for row in bound])
-    made = _update_of_rows(table, kind, together=bool(shared))
-    return tx.execute(made, {"rows": rows, **shared}).rowcount
+        rows = [_given(table, shape, key, values) for key, values in changes]
+        return tx.execute(_update(table, shape), rows).rowcount
+    own, shared = shape.names, {}
+    first = _picked(changes[0][1], shape.alike)
+    if all(_picked(values, shape.alike) == first for _, values in changes):
+        own = shape.own
+        shared = {f"new_{name}": value for name, value in zip(shape.alike, first, strict=True)}
+    names = _parameters(table, own)
+    rows = [dict(zip(names, (*key, *_picked(values, own)), strict=True)) for key, values in changes]
+    made = _update_of_rows(table, shape, together=bool(shared))
+    return tx.execute(made, {"rows": recordset.dump(rows), **shared}).rowcount
+
+
+def _picked(values: Changes, names: Sequence[str]) -> list[Any]:
+    return [value.seconds if type(value := values[name]) is After else value for name in names]
 
 
 @cache
-def _update(table: Table, kind: Kind) -> Update:
+def _update(table: Table, shape: Shape) -> Update:
     """For one row, or for many with executemany."""
-    return _build(table, kind, {})
+    return _build(table, shape, {})
 
 
-def _build(table: Table, kind: Kind, sums: Mapping[str, ColumnElement[Any]]) -> Update:
+def _build(table: Table, shape: Shape, sums: Mapping[str, ColumnElement[Any]]) -> Update:
     """With a parameter for each value that is not a sum for the database to do."""
-    given = {name: bindparam(name, type_=type_) for name, type_ in _shape(table, kind)}
-    return _set(table, kind, {**given, **sums})
+    given = {name: bindparam(name, type_=type_) for name, type_ in _typed(table, shape)}
+    return _set(table, shape, {**given, **sums})
 
 
 @cache
-def _update_of_rows(table: Table, kind: Kind, together: bool) -> Update:
+def _update_of_rows(table: Table, shape: Shape, together: bool) -> Update:
     """For all the rows of one JSON parameter: a driver binds long lists of values in Python.
 
     ``together`` has what is not a row's own as parameters of the statement.
     """
-    own = [(name, type_) for name, type_ in _shape(table, kind) if name in _OWN or not together]
+    once = {f"new_{name}" for name in shape.alike} if together else set()
+    own = [(name, type_) for name, type_ in _typed(table, shape) if name not in once]
     given = dict(recordset.of(own).c)
-    for name, type_ in _shape(table, kind):
+    for name, type_ in _typed(table, shape):
         given.setdefault(name, bindparam(name, type_=type_))
-    changes = _set(table, kind, given)
-    return changes.returning(wake.call()) if _is_ready(kind) else changes
+    changes = _set(table, shape, given)
+    return changes.returning(wake.call()) if shape.is_ready else changes
 
 
 @cache
@@ -318,17 +358,15 @@ def _intents(names: tuple[str, ...]) -> Insert:
     )
 
 
-def _shape(table: Table, kind: Kind) -> Iterator[tuple[str, Any]]:
+def _typed(table: Table, shape: Shape) -> Iterator[tuple[str, Any]]:
     for name in _KEYS[table]:
         yield f"was_{name}", table.c[name].type
-    for name, later in kind:
-        yield f"new_{name}", Float() if later else table.c[name].type
+    for name in shape.names:
+        yield f"new_{name}", Float() if name in shape.later else table.c[name].type
 
 
-def _set(table: Table, kind: Kind, given: Any) -> Update:
+def _set(table: Table, shape: Shape, given: Any) -> Update:
     same = and_(*(table.c[name] == given[f"was_{name}"] for name in _KEYS[table]))
-    values = {
-        name: clock.after(given[f"new_{name}"]) if later else given[f"new_{name}"]
-        for name, later in kind
-    }
+    values = {name: given[f"new_{name}"] for name in shape.names}
+    values |= {name: clock.after(values[name]) for name in shape.later}
     return update(table).where(same).values(values)

@@ -27,7 +27,7 @@ from cutwork.clock import after, now
 from cutwork.events import Kind, record
 from cutwork.job import beyond_snapshot
 from cutwork.lanes import MESSAGE, WORKER
-from cutwork.page import ATTEMPTS, INTENTS, JOBS, After, Line, change, open_on
+from cutwork.page import AT_ONCE, ATTEMPTS, INTENTS, JOBS, After, Line, change, open_on
 from cutwork.report import Report, Verdict
 from cutwork.schema import attempt, in_state, job
 from cutwork.settings import Settings
@@ -71,7 +71,7 @@ def move(
         values["due_at"] = None
     if target is State.QUEUED:
         values["turn"] = None  # it gets one when it is due
-    values["finished_at"] = After(0.0) if target in DONE else None
+    values["finished_at"] = AT_ONCE if target in DONE else None
     if not compare_and_set(tx, row, values):
         return False
     if target in RESTING and row.notify:
@@ -276,7 +276,7 @@ def heard(made: Seen, detail: str) -> dict[str, Any]:
     """What a callback changes in its attempt whatever it says."""
     return {
         "callbacks": one_more(made.callbacks),
-        "heard_at": After(0.0),
+        "heard_at": AT_ONCE,
         **trail(made, "callback", detail),
     }
 
@@ -303,11 +303,11 @@ def learn_attempt(
         if report.task_id and report.task_id != made.task_id:
             values["task_id"] = report.task_id
         if made.accepted_at is None:
-            values["accepted_at"] = After(0.0)
+            values["accepted_at"] = AT_ONCE
         if report.verdict is not Verdict.PENDING:
             values["report"], values["seconds"] = report.to_json(), report.seconds
     if known in (Attempt.VOID, Attempt.FAILED, Attempt.SUCCEEDED):
-        values["finished_at"] = After(0.0)
+        values["finished_at"] = AT_ONCE
     set_attempt(tx, made, **values)
     return True
 

@@ -109,7 +109,7 @@ def travel(world: World, count: int) -> None:
     inbox = Inbox(world.engine, BUSY)
     hearings = [Hearing(ticket.job_id, 1, done()) for ticket in tickets]
     inbox._settle(hearings)
-    assert {one.answer.result() for one in hearings} == {Heard.MOVED}
+    assert {one.answer.result(0) for one in hearings} == {Heard.MOVED}
     sent.clear()
     reconciler.run_once()
     assert len(sent) == count

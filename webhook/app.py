@@ -11,12 +11,12 @@ It imports neither Celery nor an HTTP client, and a forged token never reaches S
 a server would log the exception together with the address, and the token in it.
 """
 
+import gc
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import TimeoutError as NotInTime
 from typing import Any
 from urllib.parse import quote
 
@@ -113,7 +113,7 @@ class Webhook:
         with tracing.step("cutwork.callback", "SERVER", facts=facts) as step:
             try:
                 heard = self._inbox.put(hearing).result(timeout=_ANSWER_WITHIN)
-            except (SQLAlchemyError, NotInTime) as error:
+            except (SQLAlchemyError, TimeoutError) as error:
                 fault = _place(error)
                 log.event("callback not stored", level=logging.WARNING, fault=fault, **facts)
                 step.tell({"outcome": "not_stored"})
@@ -202,6 +202,8 @@ class _Lazily:
                     try:
                         log.configure(current())
                         self._made[process] = Webhook(current())
+                        # What is loaded by now stays: the collector need not walk over it.
+                        gc.freeze()
                     except CutworkError as error:
                         _forget_secrets(environ, "none", _our_variables())
                         log.event(f"no webhook: {error}", level=logging.ERROR)

@@ -6,7 +6,6 @@ callback is answered when the transaction that holds it has committed, and never
 
 import threading
 import time
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -29,6 +28,34 @@ _STUCK_AFTER = 3.0
 _ONE_LOCK = ("sqlite",)
 
 
+class Answer:
+    """What came of one callback, told once to the one who waits for it.
+
+    A ``Future`` has a lock and a condition; callbacks are too many for that.
+    """
+
+    def __init__(self) -> None:
+        self._told: SimpleQueue[Heard | Exception] = SimpleQueue()
+
+    def tell(self, what: Heard | Exception) -> None:
+        self._told.put(what)
+
+    def result(self, timeout: float) -> Heard:
+        """Wait for it, so many seconds at most.
+
+        Raises:
+            TimeoutError: it was not told in time.
+            Exception: the callback could not be stored, for this reason.
+        """
+        try:
+            what = self._told.get(timeout=timeout)
+        except Empty:
+            raise TimeoutError(f"no answer within {timeout:g} s") from None
+        if isinstance(what, Exception):
+            raise what
+        return what
+
+
 @dataclass
 class Hearing:
     """One authentic callback; ``report`` is None when its body says nothing that we can read.
@@ -42,11 +69,11 @@ class Hearing:
     report: Report | None
     facts: dict[str, Any] = field(default_factory=dict, compare=False)
     trace: str | None = field(default=None, compare=False)
-    answer: "Future[Heard]" = field(default_factory=Future, compare=False)
+    answer: Answer = field(default_factory=Answer, compare=False)
 
 
 class Inbox:
-    """``put(hearing)`` is a future: done when the callback is durable, or cannot be."""
+    """``put(hearing)`` is told when the callback is durable, or cannot be."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine, self._settings = engine, settings
@@ -55,10 +82,10 @@ class Inbox:
         self._thread: threading.Thread | None = None
         self._committing_since: float | None = None
 
-    def put(self, hearing: Hearing) -> "Future[Heard]":
+    def put(self, hearing: Hearing) -> Answer:
         since = self._committing_since
         if since is not None and time.monotonic() - since > _STUCK_AFTER:
-            hearing.answer.set_exception(TimeoutError("the database does not answer"))
+            hearing.answer.tell(TimeoutError("the database does not answer"))
             return hearing.answer
         self._queue.put(hearing)
         # Started by the first callback, so that it runs in the process that the server forked.
@@ -94,11 +121,11 @@ class Inbox:
             return
         if _is_down(error, self._engine.dialect.name):
             for hearing in batch:
-                hearing.answer.set_exception(error)
+                hearing.answer.tell(error)
             return
         for hearing in batch:
             if error := self._commit([hearing]):
-                hearing.answer.set_exception(error)
+                hearing.answer.tell(error)
 
     def _commit(self, batch: list[Hearing]) -> Exception | None:
         self._committing_since = time.monotonic()
@@ -108,7 +135,7 @@ class Inbox:
         except Exception as error:  # noqa: BLE001 - it is handed to whoever waits for it
             return error
         for hearing, what in zip(batch, heard, strict=True):
-            hearing.answer.set_result(what)
+            hearing.answer.tell(what)
         return None
 
     def _write(self, tx: Connection, batch: list[Hearing]) -> list[Heard]:

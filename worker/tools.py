@@ -1,5 +1,6 @@
 """What the steps of a job need: settings, database, provider, storage; one set for each process."""
 
+import gc
 import logging
 import os
 import threading
@@ -115,4 +116,5 @@ def tools() -> Tools:
         if os.getpid() not in _made:
             # A prefork pool has a process for each job that may be under way.
             _made[os.getpid()] = Tools.of(current(), side_by_side=not _pooled.is_set())
+            gc.freeze()  # what is loaded by now stays: the collector need not walk over it
         return _made[os.getpid()]

@@ -1,5 +1,6 @@
 """Rows that change hands: a release of a hundred submits, and the completion of fifty jobs."""
 
+import gc
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,7 @@ def works(place: Place) -> Iterator[Work]:
     """The rates are rows a second."""
     engine = place.fresh_engine("_claims")
     size = 5_000 if place.quick else 20_000
+    gc.freeze()  # as our roles do
     yield Work(
         f"claims: {RELEASED} submits released at a time",
         (
@@ -53,6 +55,7 @@ def works(place: Place) -> Iterator[Work]:
         ),
         (Goal("rate", Role.CEILING, at_least=0.5),),
     )
+    gc.unfreeze()
     engine.dispose()
 
 

@@ -52,12 +52,12 @@ _ANSWERS = """\
         except Exception as error:  # noqa: BLE001 - it is handed to whoever waits for it
             return error
         for hearing, what in zip(batch, heard, strict=True):
-            hearing.answer.set_result(what)
+            hearing.answer.tell(what)
 """
 _ANSWERS_EARLY = """\
                 heard = self._write(tx, batch)
                 for hearing, what in zip(batch, heard, strict=True):
-                    hearing.answer.set_result(what)
+                    hearing.answer.tell(what)
         except Exception:
             return None
 """
@@ -77,10 +77,10 @@ MUTATIONS: list[Mutation] = [
         "page",
         "test_page.py",
         ("S9", "page_not_compared", "the compare-and-set of a page",
-         "bound) != len(bound)", "bound) > len(bound)",
+         "those) != len(those)", "those) > len(those)",
          "test_a_row_that_goes_on_under_a_page_undoes_all_of_it"),
         ("S1", "rows_taken_for_alike", "the look whether a page's rows are alike",
-         "        shared = {}\n", "        pass\n",
+         "if all(_picked(values, shape.alike) == first for _, values in changes):", "if changes:",
          "test_verbs_together_do_what_they_do_one_by_one[postgresql-2]"),
         ("S4", "page_forgets", "a verb sees what those before it on the page decided",
          "        self.jobs[line.id] = changed\n", "",
