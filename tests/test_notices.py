@@ -298,8 +298,10 @@ def test_the_story_says_who_was_told_and_no_secret(world: World) -> None:
      "https://shop.example/" + "x" * 500, "task;drop"],
 )  # fmt: skip
 def test_what_cannot_be_told_is_refused_at_once(target: Any) -> None:
-    with pytest.raises(InvalidInput, match="notify"), create_engine("sqlite://").connect() as tx:
+    engine = create_engine("sqlite://")
+    with pytest.raises(InvalidInput, match="notify"), engine.connect() as tx:
         jobs.enqueue(tx, image_url="https://shop.example/a.jpg", notify=target)
+    engine.dispose()
 
 
 def test_a_task_and_a_url_are_kept_with_the_job(world: World) -> None:
