@@ -27,7 +27,7 @@ _WEBP_EXIF, _WEBP_XMP = 0x08, 0x04
 
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _STANDALONE = {0x01, 0xD8}
-_END = 0xD9
+_END, _SCAN = 0xD9, 0xDA
 _COMMENT, _APPS = 0xFE, range(0xE0, 0xF0)
 _JFIF, _ICC, _ADOBE, _EXIF = b"JFIF\0", b"ICC_PROFILE\0", b"Adobe", b"Exif\0\0"
 
@@ -106,12 +106,15 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _jpeg(data: Data) -> Pieces:
-    """Segments that tell something are left out; all between them, the pixels too, stays."""
+    """Segments that tell something are left out, and what is between segments but no pixels."""
     yield slice(0, 2)
     kept = at = 2
-    turned = False
+    turned = scanning = False
     while marker := _MARKER.search(data, at):
-        code, start, at = marker[1][0], marker.start(), marker.end()
+        code, start, before, at = marker[1][0], marker.start(), at, marker.end()
+        if start > before and not scanning:
+            yield slice(kept, before)
+            kept = start
         if code == _END:
             break
         if code in _STANDALONE:
@@ -130,7 +133,7 @@ def _jpeg(data: Data) -> Pieces:
                     yield _segment(0xE1, _EXIF + _turned(turn))
             yield _bare_segment(code, content)
             kept = end
-        at = end
+        at, scanning = end, code == _SCAN
     else:
         at = len(data)
     yield slice(kept, at)
@@ -169,7 +172,8 @@ def _webp(data: Data) -> Pieces:
     if turn > 1 and data[12:16] == b"VP8X":
         told = _turned(turn)
         pieces.append(b"EXIF" + struct.pack("<I", len(told)) + told)
-    if data[12:16] == b"VP8X" and len(data) > 20 and isinstance(first := pieces[0], slice):
+    first = pieces[0] if pieces else b""
+    if data[12:16] == b"VP8X" and len(data) > 20 and isinstance(first, slice):
         flags = data[first.start + 8] & ~_WEBP_XMP & ~_WEBP_EXIF
         flags |= _WEBP_EXIF if turn > 1 else 0
         head = data[first.start : first.start + 8]

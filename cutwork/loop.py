@@ -41,5 +41,6 @@ def stop_on_signals() -> threading.Event:
     """An event that SIGTERM and SIGINT set."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        # The signal may come while this thread holds the event's lock, to begin or end a wait.
+        signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
     return stop

@@ -5,19 +5,32 @@ once, and for a day if need be. A host that does not listen is left alone for a 
 it is to be told, so that it stands in nobody's way. Every statement about notices is here.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Update,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
-from cutwork import policy, wake
+from cutwork import database, policy, wake
 from cutwork.clock import after, now
 from cutwork.events import Kind, record
 from cutwork.lanes import MESSAGE, WORKER, Lane
@@ -150,23 +163,38 @@ def claim(tx: Connection, ids: Sequence[UUID], settings: Settings) -> list[Notic
 def settle(tx: Connection, outcomes: Iterable[tuple[Notice, Told]], settings: Settings) -> None:
     """Write down what became of the tries; a try that somebody took over meanwhile says nothing."""
     quiet: dict[str, bool] = {}
+    heard: dict[int, list[UUID]] = defaultdict(list)
     for one, told in outcomes:
-        pause = _pause(one, told, settings) if told.fault and not told.final else None
-        if _write(tx, one, told, pause) and told.fault and pause is None:
-            record(tx, Kind.UNTOLD, f"given up: {told.fault}", job_id=one.job_id)
         quiet[one.host] = quiet.get(one.host, True) and told.silent
+        if not told.fault:
+            heard[one.tries].append(one.id)
+            continue
+        pause = None if told.final else _pause(one, told, settings)
+        if _write(tx, one, told.fault, pause) and pause is None:
+            record(tx, Kind.UNTOLD, f"given up: {told.fault}", job_id=one.job_id)
+    for tries, ids in heard.items():
+        tx.execute(_heard(tx.dialect.name), {"those": ids, "after_tries": tries})
     for host, silent in sorted(quiet.items()):
         _note(tx, host, silent)
 
 
-def _write(tx: Connection, one: Notice, told: Told, pause: float | None) -> bool:
+@cache
+def _heard(dialect: str) -> Update:
+    """For all that were heard at the same try, which is mostly the first."""
+    mine = and_(
+        database.among(dialect, notice.c.id),
+        notice.c.lease == WORKER,
+        notice.c.tries == bindparam("after_tries"),
+    )
+    return update(notice).where(mine).values(lease=None, error=None, due_at=None, told_at=now())
+
+
+def _write(tx: Connection, one: Notice, fault: str, pause: float | None) -> bool:
     """Whether the notice was still in our hands."""
     mine = and_(notice.c.id == one.id, notice.c.lease == WORKER, notice.c.tries == one.tries)
-    values: dict[str, Any] = {"lease": None, "error": told.fault[:500] or None}
-    values["due_at"] = None if pause is None else after(pause)
-    if not told.fault:
-        values["told_at"] = now()
-    return tx.execute(update(notice).where(mine).values(**values)).rowcount == 1
+    due_at = None if pause is None else after(pause)
+    failed = update(notice).where(mine).values(lease=None, error=fault[:500], due_at=due_at)
+    return tx.execute(failed).rowcount == 1
 
 
 def _pause(one: Notice, told: Told, settings: Settings) -> float | None:

@@ -78,7 +78,7 @@ def answer(secret: str, token: str, seen: Seen) -> bytes:
 def read(secret: str, token: str, told: Mapping[str, Any]) -> Seen | None:
     """What the webhook saw; None if this is not the answer of one that knows the secret."""
     facts = {name: value for name, value in told.items() if name != "proof"}
-    proof = str(told.get("proof")).encode()
+    proof = str(told.get("proof")).encode(errors="replace")
     if not compare_digest(_proof(secret, token, facts).encode(), proof):
         return None
     return Seen(facts["at"], facts["method"], facts["path"], facts["query"], facts["body"])

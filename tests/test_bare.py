@@ -155,6 +155,15 @@ def test_a_jpg_loses_its_thumbnails_and_the_pictures_after_it() -> None:
     assert np.array_equal(pixels(bare), pixels(data))
 
 
+def test_a_jpg_loses_what_stands_between_its_segments() -> None:
+    data = photograph("jpg")
+    first = 4 + int.from_bytes(data[4:6], "big")
+    between = data[:first] + b"\0BETWEEN-SECRET" + data[first:]
+
+    assert strip(between, "jpg") == strip(data, "jpg")
+    assert isinstance(inspect_result(strip(between.replace(b"JFIF", b"JXIF"), "jpg")), Shape)
+
+
 def test_a_cmyk_jpg_keeps_how_its_colours_are_meant() -> None:
     out = BytesIO()
     Image.new("CMYK", (8, 8), (10, 200, 30, 40)).save(out, "JPEG", exif=exif())

@@ -7,6 +7,7 @@ from pathlib import Path
 from queue import Empty
 
 import pytest
+from celery.worker import state
 from kombu import Connection
 from kombu.exceptions import ChannelError
 
@@ -65,3 +66,21 @@ def test_a_folder_that_is_gone_takes_no_message(tmp_path: Path) -> None:
         (tmp_path / "broker" / "messages").rmdir()
         with pytest.raises(ChannelError, match="Cannot add"):
             channel._put("lane", {})
+
+
+def test_a_wait_for_a_message_ends_with_its_timeout(tmp_path: Path) -> None:
+    with folder(tmp_path) as broker, pytest.raises(TimeoutError):
+        broker.drain_events(timeout=0.01)
+
+
+def test_a_worker_that_is_asked_to_stop_waits_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with folder(tmp_path) as broker:
+        queue = broker.SimpleQueue("lane")
+        queue.put("last")
+        monkeypatch.setattr(state, "should_stop", 0)
+        assert queue.get(timeout=3600).payload == "last"
+        with pytest.raises(TimeoutError):
+            broker.drain_events(timeout=3600)
+        queue.close()

@@ -112,7 +112,16 @@ def test_a_signal_sets_the_event(number: signal.Signals) -> None:
 
     signal.raise_signal(number)
 
-    assert stop.is_set()
+    assert stop.wait(5)
+
+
+def test_a_signal_that_comes_when_a_wait_begins_stops_nobody_for_ever() -> None:
+    stop = loop.stop_on_signals()
+
+    with stop._cond:  # as its wait() does
+        signal.raise_signal(signal.SIGTERM)
+
+    assert stop.wait(5)
 
 
 def test_a_signal_ends_a_wait() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import create_engine, select, update
+from sqlalchemy import create_engine, event, select, update
 
 from cutwork import database, explain, jobs, lanes, ledger, notices, purging, schema
 from cutwork.clock import after
@@ -151,6 +151,21 @@ def test_a_notice_goes_out_once_and_is_over_when_it_was_heard(world: World) -> N
     assert (row["due_at"], row["lease"], row["error"]) == (None, None, None)
     ring(world)
     assert release(world) == []
+
+
+def test_what_was_heard_is_written_at_once_and_nobody_elses_with_it(world: World) -> None:
+    for _ in range(6):
+        cancel(world)
+    (lost, failed, *heard) = claim(world, release(world))
+    with world.engine.begin() as tx:
+        tx.execute(update(schema.notice).where(schema.notice.c.id == lost.id).values(tries=2))
+    written: list[str] = []
+    event.listen(world.engine, "before_cursor_execute", lambda *said: written.append(str(said[2])))
+
+    settle(world, *((one, Told()) for one in (lost, *heard)), (failed, Told("it answered 404")))
+
+    assert len([one for one in written if one.startswith("UPDATE cutwork_notice")]) == 2
+    assert {row["id"] for row in rows(world) if row["told_at"]} == {one.id for one in heard}
 
 
 def test_a_message_that_is_lost_is_sent_again(world: World) -> None:
@@ -298,8 +313,10 @@ def test_the_story_says_who_was_told_and_no_secret(world: World) -> None:
      "https://shop.example/" + "x" * 500, "task;drop"],
 )  # fmt: skip
 def test_what_cannot_be_told_is_refused_at_once(target: Any) -> None:
-    with pytest.raises(InvalidInput, match="notify"), create_engine("sqlite://").connect() as tx:
+    engine = create_engine("sqlite://")
+    with pytest.raises(InvalidInput, match="notify"), engine.connect() as tx:
         jobs.enqueue(tx, image_url="https://shop.example/a.jpg", notify=target)
+    engine.dispose()
 
 
 def test_a_task_and_a_url_are_kept_with_the_job(world: World) -> None:

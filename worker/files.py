@@ -1,4 +1,4 @@
-"""kombu's transport of files, with messages that appear whole.
+"""kombu's transport of files, with messages that appear whole and waits that a stop ends.
 
 kombu makes a message's file under its name and then fills it. A worker that looks in between takes
 an empty file, and the message is lost: one in some hundreds on a busy machine, and each costs its
@@ -7,7 +7,7 @@ job the time of a permit.
 
 import os
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
@@ -32,6 +32,23 @@ class Channel(filesystem.Channel):
 
 class Transport(filesystem.Transport):
     Channel = Channel
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **_: Any) -> Any:
+        """Wait for a message; raises TimeoutError after ``timeout``, and when the worker stops.
+
+        Celery waits for two seconds at a time and looks for a request to stop only in between.
+        """
+        # Here, because a reconciler needs no worker, and is smaller without.
+        from celery.worker import state
+
+        deadline = None if timeout is None else monotonic() + timeout
+        while True:
+            try:
+                return super().drain_events(connection, timeout=0)  # type: ignore[no-untyped-call]
+            except TimeoutError:
+                if state.should_stop is not None or (deadline and monotonic() >= deadline):
+                    raise
+            sleep(self.polling_interval)
 
 
 def use() -> None:

@@ -4,6 +4,7 @@ A command is a function in a module of its own, returns its exit status (None fo
 errors of ``cutwork.errors``; ``faults`` turns what it raises into one sentence and a status.
 """
 
+import gc
 import sys
 
 
@@ -16,4 +17,6 @@ def main() -> None:
         status = run(cutwork)
     except KeyboardInterrupt:  # while modules were loaded
         status = 130
+    # At the end Python looks through all that was loaded, for longer than many a command takes.
+    gc.freeze()
     sys.exit(status)

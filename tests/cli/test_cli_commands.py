@@ -168,6 +168,17 @@ def test_an_interrupt_is_quiet(spoken: Command, home: Path) -> None:
     assert (program.returncode, out + err.strip()) == (130, "")
 
 
+def test_a_process_that_ends_does_not_look_through_all_that_it_loaded() -> None:
+    source = (
+        "import atexit, gc\nfrom cutwork.cli import main\n"
+        "atexit.register(lambda: print(len(gc.get_objects()) < gc.get_freeze_count()))\nmain()"
+    )
+    words = [sys.executable, "-c", source, "--version"]
+    said = subprocess.run(words, capture_output=True, check=True, text=True).stdout
+
+    assert said.splitlines()[-1] == "True"
+
+
 def test_a_reader_that_went_away_is_no_reason_for_noise(home: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -12,12 +12,14 @@ from typing import Any
 from uuid import UUID
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from requests import Response
 from urllib3 import HTTPResponse
 from urllib3.util import parse_url
 
-from cutwork import callbacks, fetching, form, provider
+from cutwork import callbacks, fetching, form, probe, provider
 from cutwork.addresses import Guard, Refused, blocked
+from cutwork.bare import strip
 from cutwork.errors import InvalidInput, InvalidSetting
 from cutwork.pictures import MAX_RESULT_PIXELS, MAX_SIDE, Shape, examine, inspect_result
 from cutwork.reading import LINE_LENGTH, parse
@@ -32,6 +34,11 @@ _JOB, _NOW = UUID("0198c0de-0000-7000-8000-000000000001"), 1_800_000_000
 _TOKENS = [callbacks.mint(secret, _JOB, 1, _NOW + 60) for secret in SECRETS]
 _TASK = {"state": 1, "task_id": "task-1", "image": "https://results.example/cut.png?Signature=x"}
 _LIMIT = 4096
+_PROBES = [probe.mint(secret, _NOW + 60) for secret in SECRETS]
+_SEEN = probe.Seen(_NOW + 0.25, "POST", "/callbacks/c", "a=1", probe.fingerprint(b"{}"))
+_ANSWER = probe.answer(SECRETS[0], _PROBES[0], _SEEN)
+_FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
+_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -67,16 +74,36 @@ def token(data: bytes) -> None:
         data.decode("latin-1") in _TOKENS
     )
     for good in _TOKENS:
-        flips = data[:45].ljust(45, b"\0")
-        pairs = zip(urlsafe_b64decode(good), flips, strict=True)
-        raw = bytes(one ^ other for one, other in pairs)
-        changed = urlsafe_b64encode(raw).decode()
+        changed = _bent(good, data)
         accepted = callbacks.verify(SECRETS, changed, now=_NOW) is not None
         assert accepted is (changed == good)
     job, attempt, expires = struct.unpack(">16sII", data[:24].ljust(24, b"\0"))
     signed = callbacks.mint(SECRETS[0], UUID(bytes=job), attempt, expires)
     claim = callbacks.verify(SECRETS, signed, now=_NOW)
     assert claim == (callbacks.Claim(UUID(bytes=job), attempt) if expires > _NOW else None)
+
+
+def probing(data: bytes) -> None:
+    """A token and an answer, as they are and as changed bits of good ones; and what was seen."""
+    text = data.decode("latin-1")
+    assert probe.signer(SECRETS, text, now=_NOW) is None or text in _PROBES
+    for secret, good in zip(SECRETS, _PROBES, strict=True):
+        changed = _bent(good, data)
+        signer = probe.signer(SECRETS, changed, now=_NOW)
+        assert signer == (secret if changed == good else None)
+        assert callbacks.verify(SECRETS, changed, now=_NOW) is None
+    flips = data[: len(_ANSWER)].ljust(len(_ANSWER), b"\0")
+    for told in (data, bytes(one ^ other for one, other in zip(_ANSWER, flips, strict=True))):
+        answer = parse(told)
+        if isinstance(answer, dict):
+            assert probe.read(SECRETS[0], _PROBES[0], answer) in (None, _SEEN)
+    path, _, query = text.partition("?")
+    seen = probe.Seen(_NOW, "GET", path[:2000], query[:2000], "413")
+    answer = parse(probe.answer(SECRETS[0], _PROBES[0], seen))
+    assert isinstance(answer, dict)
+    assert probe.read(SECRETS[0], _PROBES[0], answer) == seen
+    assert probe.read(SECRETS[1], _PROBES[0], answer) is None
+    assert probe.read(SECRETS[0], _PROBES[1], answer) is None
 
 
 def reply(data: bytes) -> None:
@@ -119,6 +146,16 @@ def picture(data: bytes) -> None:
         assert max(examined.width, examined.height) <= MAX_SIDE
         if isinstance(shape, Shape):
             assert (shape.width, shape.height) == (examined.width, examined.height)
+
+
+def bare(data: bytes) -> None:
+    """As it is, whatever it is said to be, and with the checksums that a PNG needs."""
+    for made in {data, _with_checksums(data)}:
+        for name in (*_FORMATS, "gif"):
+            assert len(strip(made, name)) <= len(made) + 64
+        shape = inspect_result(made)
+        if isinstance(shape, Shape) and shape.format in _FORMATS:
+            _compare_bare(shape, made)
 
 
 def address(data: bytes) -> None:
@@ -217,6 +254,38 @@ def _compare(shape: Shape, data: bytes) -> None:
     assert size == (shape.width, shape.height), (size, shape)
 
 
+def _compare_bare(shape: Shape, data: bytes) -> None:
+    """A decoder that opens it finds the same pixels in the bare file, and nobody's words."""
+    if shape.width * shape.height > 1_000_000:
+        return
+    kind = [_FORMATS[shape.format]]
+    try:
+        with Image.open(BytesIO(data), formats=kind) as opened:
+            opened.load()
+    except Exception:  # noqa: BLE001 - a decoder may refuse, in many ways, what we only measured
+        return
+    made = strip(data, shape.format)
+    assert strip(made, shape.format) == made
+    with Image.open(BytesIO(made), formats=kind) as cut:
+        try:
+            cut.load()
+        except SyntaxError:  # of frames in disorder, which the decoder did not come to before
+            assert b"fdAT" in data
+            return
+        assert (cut.mode, cut.size) == (opened.mode, opened.size)
+        assert cut.tobytes() == opened.tobytes()
+        assert set(cut.getexif()) <= {_ORIENTATION}
+        assert not {"xmp", "comment", "photoshop", "XML:com.adobe.xmp"} & set(cut.info)
+        assert not getattr(cut, "text", {})
+
+
+def _bent(token: str, flips: bytes) -> str:
+    """The token with these bits changed."""
+    raw = urlsafe_b64decode(token)
+    pairs = zip(raw, flips[: len(raw)].ljust(len(raw), b"\0"), strict=True)
+    return urlsafe_b64encode(bytes(one ^ other for one, other in pairs)).decode()
+
+
 def _with_checksums(data: bytes) -> bytes:
     if data[:8] != b"\x89PNG\r\n\x1a\n":
         return data
@@ -286,6 +355,39 @@ def _pictures() -> Iterable[bytes]:
     yield claims + b"\0\0\0\0IEND\xaeB`\x82"
 
 
+def _probes() -> Iterable[bytes]:
+    yield from (one.encode() for one in _PROBES)
+    yield bytes(45)
+    yield b"\1" + bytes(44)
+    yield _ANSWER
+    yield json.dumps({"probe": "cutwork", "proof": "\ud800"}).encode()
+    yield b'{"a":' * 900 + b"1" + b"}" * 900
+    yield b"/callbacks/c?state=1\xff"
+
+
+def _telling() -> Iterable[bytes]:
+    """Pictures with all that a bare one is to lose."""
+    yield from _pictures()
+    image, told, text = Image.effect_noise((16, 12), 90).convert("RGB"), Image.Exif(), PngInfo()
+    told.update({_ORIENTATION: 6, 0x010F: "a camera"})
+    told.get_ifd(0x8825).update({1: "N", 2: (48.0, 51.0, 29.6)})
+    text.add_text("Comment", "somebody's")
+    text.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta/>")
+    xmp = {"exif": told, "xmp": b"<x:xmpmeta/>"}
+    options: list[tuple[str, dict[str, Any]]] = [
+        ("PNG", {"exif": told, "pnginfo": text, "dpi": (300, 300)}),
+        ("PNG", {"exif": told, "save_all": True, "append_images": [image.rotate(90)]}),
+        ("JPEG", {**xmp, "comment": "somebody's", "progressive": True}), ("WEBP", xmp),
+        ("WEBP", {**xmp, "save_all": True, "append_images": [image.rotate(180)]}),
+    ]  # fmt: skip
+    for kind, more in options:
+        out = BytesIO()
+        image.save(out, kind, **more)
+        yield out.getvalue()
+    # A canvas behind the end that the file gives itself.
+    yield b"RIFF\x04\0\0\0WEBPVP8X\x0a\0\0\0" + bytes(10)
+
+
 def _addresses() -> Iterable[bytes]:
     yield b"https://results.example/cut.png?Signature=x"
     yield b"https://results.example:443/cut.png"
@@ -314,8 +416,10 @@ def _settings() -> Iterable[bytes]:
 
 TARGETS = {
     "address": Target(address, _addresses),
+    "bare": Target(bare, _telling),
     "callback": Target(callback, _callbacks),
     "picture": Target(picture, _pictures),
+    "probe": Target(probing, _probes),
     "reply": Target(reply, _replies),
     "setting": Target(setting, _settings),
     "token": Target(token, _tokens),

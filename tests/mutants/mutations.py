@@ -282,7 +282,7 @@ MUTATIONS: list[Mutation] = [
         "loop",
         "test_loop.py",
         ("L5", "signals_ignored", "SIGTERM ends a loop",
-         "signal.signal(number, lambda *_: stop.set())", "signal.signal(number, lambda *_: None)",
+         "threading.Thread(target=stop.set).start()", "None",
          "test_a_signal_sets_the_event"),
         ("L6", "loop_gives_up", "a loop goes on after an error",
          "pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**failures)", "raise",

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cutwork import callbacks, probe, reach, skew
@@ -318,6 +318,7 @@ def test_whatever_is_no_probe_of_ours_is_none(text: str, raw: bytes) -> None:
     assert probe.signer([SECRET], raw.decode("latin-1"), now=NOW) is None
 
 
+@example({"proof": "\ud800"})
 @given(st.dictionaries(st.text(max_size=9), st.one_of(st.none(), st.integers(), st.text())))
 def test_an_answer_without_the_proof_is_not_believed(told: dict[str, Any]) -> None:
     assert probe.read(SECRET, made(), told) is None
