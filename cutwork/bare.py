@@ -41,29 +41,33 @@ def strip(data: Data, form: str) -> bytes:
     return b"".join(bytes(data[one]) if isinstance(one, slice) else one for one in _of(data, form))
 
 
-def strip_file(path: Path, form: str) -> tuple[int, str]:
-    """Replace the file by its bare form; (bytes, SHA-256 in hex) of what is there now.
+class Stripped:
+    """A file's bare form, in pieces of at most a megabyte; the file itself stays as it is.
 
-    Raises OSError when the directory cannot be written.
+    ``size`` (bytes) and ``sha256`` (hex) are of what was given out so far. Iterating raises OSError
+    when the file cannot be read.
     """
-    bare, digest, size = path.with_name(f"{path.name}.bare"), sha256(), 0
-    try:
+
+    def __init__(self, path: Path, form: str) -> None:
+        self._path, self._form = path, form
+        self._digest, self.size = sha256(), 0
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def __iter__(self) -> Iterator[bytes]:
         with (
-            path.open("rb") as file,
-            bare.open("xb") as out,
+            self._path.open("rb") as file,
             mmap(file.fileno(), 0, access=ACCESS_READ) as data,
         ):
-            for piece in _cut(data, form):
-                digest.update(piece)
-                size += out.write(piece)
-        bare.replace(path)
-    finally:
-        bare.unlink(missing_ok=True)
-    return size, digest.hexdigest()
+            for piece in _cut(data, self._form):
+                self._digest.update(piece)
+                self.size += len(piece)
+                yield piece
 
 
 def _cut(data: Data, form: str) -> Iterator[bytes]:
-    """Pieces of at most a megabyte."""
     for one in _of(data, form):
         if isinstance(one, bytes):
             yield one

@@ -8,7 +8,6 @@ that is a name must have public addresses only; see ``addresses``.
 The query of a link is a signature: whoever has it has the picture. It appears in no exception.
 """
 
-import hashlib
 import secrets
 import ssl
 from collections.abc import Iterator
@@ -38,11 +37,9 @@ PERMANENT = frozenset({"host_refused", "link_dead", "too_large"})
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A result on this machine's disk; ``size`` in bytes, sides in pixels, ``sha256`` in hex."""
+    """A result on this machine's disk; sides in pixels."""
 
     path: Path
-    size: int
-    sha256: str
     format: str
     width: int
     height: int
@@ -105,14 +102,13 @@ def _download(url: str, settings: Settings, path: Path) -> Fetched | _Fault:
 
 
 class _Sink:
-    """The file that grows, its size, and its hash."""
+    """The file that grows, and its size."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
-        self.path, self.size, self.sha256 = path, 0, hashlib.sha256()
+        self.path, self.size = path, 0
         self._file = file
 
     def take(self, piece: bytes) -> None:
-        self.sha256.update(piece)
         self.size += len(piece)
         with _disk(self.path):
             self._file.write(piece)
@@ -172,8 +168,7 @@ def _inspected(sink: _Sink) -> Fetched | _Fault:
         shape = inspect_result(sink.path)
     if isinstance(shape, Defect):
         return _Fault(shape.code, shape.reason)
-    digest = sink.sha256.hexdigest()
-    return Fetched(sink.path, sink.size, digest, shape.format, shape.width, shape.height)
+    return Fetched(sink.path, shape.format, shape.width, shape.height)
 
 
 def _network_fault(error: Exception, sink: _Sink) -> _Fault:

@@ -11,13 +11,15 @@ import mimetypes
 import os
 import re
 import secrets
-import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
-Source = bytes | Path
+Source = bytes | Path | Iterable[bytes]
+
+_PIECE = 1 << 20
 
 
 class Shelf(Protocol):
@@ -64,16 +66,16 @@ class Directory:
     def put(self, key: str, source: Source) -> None:
         """Write a hidden file, make it durable, then give it its name: never half a file."""
         target = self.root / key
-        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as taken:
-            part = target.with_name(f".{secrets.token_hex(8)}.part")
-            try:
-                with _create(part) as file:
-                    shutil.copyfileobj(taken, file, 1 << 20)
-                    file.flush()
-                    os.fsync(file.fileno())
-                part.replace(target)
-            finally:
-                part.unlink(missing_ok=True)
+        part = target.with_name(f".{secrets.token_hex(8)}.part")
+        try:
+            with _create(part) as file:
+                file.writelines(pieces(source))
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
         self._sync_names(target)
 
     def open(self, key: str) -> BinaryIO:
@@ -136,8 +138,9 @@ class Bucket:
     def put(self, key: str, source: Source) -> None:
         """One request, so that no parts of a broken upload stay behind, unseen and paid for."""
         kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
+        whole = source if isinstance(source, Path) else b"".join(pieces(source))
         self._api.put(
-            self._ready(), key, source, attributes={"Content-Type": kind}, use_multipart=False
+            self._ready(), key, whole, attributes={"Content-Type": kind}, use_multipart=False
         )
 
     def open(self, key: str) -> BinaryIO:
@@ -185,6 +188,18 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def pieces(source: Source) -> Iterator[bytes]:
+    """What there is to store; raises OSError when it is a file that cannot be read."""
+    if isinstance(source, bytes):
+        yield source
+    elif isinstance(source, Path):
+        with source.open("rb") as file:
+            while piece := file.read(_PIECE):
+                yield piece
+    else:
+        yield from source
 
 
 def _create(part: Path) -> BinaryIO:

@@ -12,7 +12,7 @@ from typing import BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from cutwork.errors import InvalidSetting, StorageError
-from cutwork.shelves import Bucket, Directory, Shelf
+from cutwork.shelves import Bucket, Directory, Shelf, Source
 
 T = TypeVar("T")
 
@@ -64,10 +64,10 @@ class Storage:
         """Whether the URI is of this storage, be the file there or not."""
         return uri.startswith(f"{self._base}/")
 
-    def put(self, key: str, source: bytes | Path) -> str:
-        """Store bytes, or a copy of a file, and return the URI; what was there is replaced.
+    def put(self, key: str, source: Source) -> str:
+        """Store bytes, pieces of them, or a copy of a file, and return the URI.
 
-        The change is atomic, and durable when this returns.
+        What was there is replaced. The change is atomic, and durable when this returns.
         """
         uri = self.uri(key)
         _attempt(self._shelf, uri, lambda: self._shelf.put(key, source))

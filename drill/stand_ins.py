@@ -21,7 +21,7 @@ from cutwork.ledger import Ticket
 from cutwork.provider import NotSent
 from cutwork.reply import Reply
 from cutwork.settings import Settings
-from cutwork.shelves import Source
+from cutwork.shelves import Source, pieces
 from cutwork.worker.group import Group
 
 
@@ -127,7 +127,7 @@ class MemoryShelf:
         self._edges.edge("put: before")
         if self._edges.strikes("disk full"):
             raise OSError(errno.ENOSPC, "no space left")
-        self.files[key] = source if isinstance(source, bytes) else source.read_bytes()
+        self.files[key] = b"".join(pieces(source))
         self._edges.edge("put: after")
 
     def open(self, key: str) -> BinaryIO:

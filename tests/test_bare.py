@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageSequence
 from PIL.PngImagePlugin import PngInfo
 
-from cutwork.bare import orientation, strip, strip_file
+from cutwork.bare import Stripped, orientation, strip
 from cutwork.pictures import Shape, inspect_result
 
 PHOTOGRAPH = Path(__file__).parents[1] / "cutwork" / "cli" / "photographs" / "grace_hopper.jpg"
@@ -189,16 +189,16 @@ def test_what_comes_after_the_pixels_of_a_png_is_read_and_left_out() -> None:
     assert b"SECRET" not in bare
 
 
-def test_a_file_is_replaced_and_described_as_it_is_now(tmp_path: Path) -> None:
+def test_the_pieces_of_a_file_are_described_as_they_are_given_out(tmp_path: Path) -> None:
     path = tmp_path / "got.part"
     path.write_bytes(photograph("jpg"))
+    stripped = Stripped(path, "jpg")
 
-    size, digest = strip_file(path, "jpg")
+    bare = b"".join(stripped)
 
-    bare = path.read_bytes()
-    assert (size, digest) == (len(bare), sha256(bare).hexdigest())
+    assert (stripped.size, stripped.sha256) == (len(bare), sha256(bare).hexdigest())
     assert bare == strip(photograph("jpg"), "jpg")
-    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == photograph("jpg")
 
 
 @calmly

@@ -2,7 +2,6 @@
 
 import datetime
 import gzip
-import hashlib
 import io
 import ipaddress
 import logging
@@ -198,8 +197,7 @@ def test_a_result_comes_with_its_facts(
 
     got = fetch(link(server.port), settings=sandbox(server.port), into=tmp_path)
 
-    digest = hashlib.sha256(data).hexdigest()
-    assert got == Fetched(got.path, len(data), digest, name, 40, 30)
+    assert got == Fetched(got.path, name, 40, 30)
     assert got.path.parent == tmp_path
     assert got.path.read_bytes() == data
 

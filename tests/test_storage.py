@@ -1,5 +1,6 @@
 """Storage keeps what it was given, whole or not at all, wherever it is."""
 
+import errno
 import socket
 import subprocess
 import sys
@@ -140,6 +141,25 @@ def test_a_file_is_copied(storage: Storage, tmp_path: Path) -> None:
 
     assert storage.get(uri) == DATA * 700
     assert source.exists()
+
+
+def test_pieces_are_put_together(storage: Storage) -> None:
+    assert storage.get(storage.put("a.png", iter([b"one", b"", b"two"]))) == b"onetwo"
+
+
+def test_pieces_that_end_in_a_fault_replace_nothing(storage: Storage) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"new"
+        raise OSError(errno.EIO, "bad sector")
+
+    uri = storage.put("r/a.png", b"old")
+
+    with pytest.raises(StorageError, match="bad sector"):
+        storage.put("r/a.png", broken())
+
+    assert storage.get(uri) == b"old"
+    storage.clear("r")
+    assert not storage.exists(uri)
 
 
 def test_a_second_put_replaces_the_first(storage: Storage) -> None:

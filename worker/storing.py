@@ -59,16 +59,16 @@ def _bring_home(tools: Tools, ticket: Ticket, report: Report, name: str) -> dict
         if fault := _size_fault(got, report, cropped=ticket.request.crop):
             raise FetchFailed(shown(link or ""), "wrong_size", fault, permanent=False)
         # What we keep and hand out tells nothing but the picture; size and hash are of that.
-        size, digest = bare.strip_file(got.path, got.format)
+        stripped = bare.Stripped(got.path, got.format)
         # The fence is in the name, so that a slow worker cannot overwrite what the row describes.
         key = f"results/{ticket.job_id}/{name}-{ticket.fence}.{got.format}"
-        uri = tools.storage.put(key, got.path)
+        uri = tools.storage.put(key, stripped)
     finally:
         got.path.unlink(missing_ok=True)
     return {
         "uri": uri,
-        "size": size,
-        "sha256": digest,
+        "size": stripped.size,
+        "sha256": stripped.sha256,
         "format": got.format,
         "width": got.width,
         "height": got.height,
