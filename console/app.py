@@ -24,7 +24,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from cutwork import database, log
-from cutwork.errors import CutworkError, InvalidSetting
+from cutwork.errors import CutworkError
 from cutwork.settings import PREFIX, Settings, current
 
 from . import answering, asking
@@ -32,6 +32,7 @@ from .answering import Answer, plain
 from .asking import Environ
 from .desk import Desk
 from .rendering import static
+from .session import ensure_token
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
@@ -82,21 +83,6 @@ class Console:
         except Exception as error:  # noqa: BLE001 - see above: whatever it is, it ends here
             log.event("failed", level=logging.ERROR, fault=_place(error))
             return plain(answering.UNAVAILABLE)
-
-
-def ensure_token(settings: Settings) -> None:
-    """Without a token there is no console.
-
-    Raises:
-        InvalidSetting: there is none.
-    """
-    if not settings.console_token:
-        raise InvalidSetting(
-            "CUTWORK_CONSOLE_TOKEN",
-            "",
-            "must be set for a console",
-            "put 32 random characters there",
-        )
 
 
 def _static(name: str) -> Answer:

@@ -1,9 +1,9 @@
 """Starts the console under granian."""
 
-from cutwork import database, log, serving
+from cutwork import log, serving
 from cutwork.settings import current
 
-from .app import ensure_token
+from .session import ensure_token
 
 # The processes of the server load the callable by its name, so what it may do is in the name.
 _WRITING, _READING = "cutwork.console.app:application", "cutwork.console.app:reading"
@@ -20,7 +20,7 @@ def serve(bind: str, *, read_only: bool = False) -> None:
     """
     settings = current()
     ensure_token(settings)
-    database.engine(settings.database).dispose()
+    serving.ensure_database(settings.database, apart=True)
     read_only = read_only or settings.console_read_only == "yes"
     target = _READING if read_only else _WRITING
     server = serving.server(target, bind, "console", workers=1, threads=_THREADS)

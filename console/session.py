@@ -7,10 +7,28 @@ import hmac
 import secrets
 from hashlib import sha256
 
+from cutwork.errors import InvalidSetting
+from cutwork.settings import Settings
+
 from .asking import Asked
 
 HOURS = 12
 _VERSION = "1"
+
+
+def ensure_token(settings: Settings) -> None:
+    """Without a token there is no console.
+
+    Raises:
+        InvalidSetting: there is none.
+    """
+    if not settings.console_token:
+        raise InvalidSetting(
+            "CUTWORK_CONSOLE_TOKEN",
+            "",
+            "must be set for a console",
+            "put 32 random characters there",
+        )
 
 
 class Sessions:

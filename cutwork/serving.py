@@ -1,6 +1,8 @@
 """A WSGI callable under granian, the server that we recommend: for the roles that speak HTTP."""
 
 import socket
+import subprocess
+import sys
 from typing import Any
 
 from cutwork.errors import InvalidSetting
@@ -12,6 +14,7 @@ _STOP_WITHIN = 5
 # Its lines go where ours go. At its start it warns of more threads than cores; ours wait for
 # commits, and the more of them wait together, the fewer commits there are.
 _LOGGING = {"loggers": {"_granian": {"handlers": [], "propagate": True}}}
+_TRIAL = "import sys; from cutwork import database; database.engine(sys.stdin.read()).dispose()"
 
 
 def server(target: str, bind: str, role: str, *, workers: int, threads: int) -> Any:
@@ -41,12 +44,39 @@ def server(target: str, bind: str, role: str, *, workers: int, threads: int) -> 
     )
 
 
+def ensure_database(url: str, *, apart: bool) -> None:
+    """Refuse a database that cannot be spoken to from here, before anything starts.
+
+    ``apart`` tries it in another process. What it loads would stay in this one, which only starts
+    the server's processes and waits for them.
+
+    Raises:
+        InvalidSetting: the URL is malformed, or its database or driver is not at hand.
+    """
+    if apart and _is_tried_apart(url):
+        return
+    from cutwork import database
+
+    database.engine(url).dispose()
+
+
 def address(bind: str) -> tuple[str, int]:
     """``HOST:PORT`` in two parts."""
     host, colon, port = bind.rpartition(":")
     if not colon or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
         raise InvalidSetting("--bind", bind, "must be HOST:PORT, such as 127.0.0.1:8000")
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - what an empty host means
+
+
+def _is_tried_apart(url: str) -> bool:
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-P", "-c", _TRIAL],
+        input=url.encode(),  # not an argument: there is a password in it, and others see those
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    return done.returncode == 0
 
 
 def _bindable(bind: str) -> tuple[str, int]:

@@ -207,7 +207,25 @@ def test_an_app_is_checked_against_our_types_by_mypy(built: Built, tmp_path: Pat
     assert exported <= used
 
 
-def test_importing_the_library_costs_an_app_nothing_it_does_not_use(tmp_path: Path) -> None:
-    source = f"import cutwork, sys; print(sorted(set({HEAVY!r}) & set(sys.modules)))"
+@pytest.mark.parametrize(
+    ("uses", "unwanted"),
+    [
+        ("import cutwork", (*HEAVY, "sqlalchemy")),
+        ("import cutwork; [getattr(cutwork, name) for name in cutwork.__all__]", HEAVY),
+        ("import cutwork.worker.main", ("obstore", "PIL", "requests", "sqlalchemy.orm")),
+        ("import cutwork.worker.tasks", ("cv2", "granian", "numpy", "sqlalchemy.orm")),
+    ],
+    ids=["import", "use", "reconciler", "worker"],
+)
+def test_nobody_loads_what_he_does_not_use(
+    tmp_path: Path, uses: str, unwanted: tuple[str, ...]
+) -> None:
+    source = f"{uses}; import sys; print(sorted(set({unwanted!r}) & set(sys.modules)))"
 
     assert run(sys.executable, "-c", source, cwd=tmp_path) == "[]\n"
+
+
+def test_whatever_is_loaded_later_can_be_listed_and_what_is_not_there_is_missed() -> None:
+    assert set(cutwork.__all__) <= set(dir(cutwork))
+    with pytest.raises(AttributeError, match="module 'cutwork' has no attribute 'enqeue'"):
+        cutwork.enqeue  # noqa: B018

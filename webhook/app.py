@@ -23,7 +23,7 @@ from urllib.parse import quote
 from sqlalchemy.exc import SQLAlchemyError
 
 from cutwork import callbacks, database, log, tracing
-from cutwork.errors import CutworkError, InvalidSetting
+from cutwork.errors import CutworkError
 from cutwork.ledger import Heard
 from cutwork.report import Report
 from cutwork.settings import PREFIX, Settings, current
@@ -33,6 +33,7 @@ from .echo import echo
 from .forgeries import Forgeries
 from .inbox import Hearing, Inbox
 from .readiness import Readiness
+from .secrets import ensure_secrets
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -122,21 +123,6 @@ class Webhook:
             step.tell({**hearing.facts, "outcome": heard})
         log.event("callback", heard=heard, **hearing.facts)
         return _GONE if heard is Heard.GONE else _OK
-
-
-def ensure_secrets(settings: Settings) -> None:
-    """Without a secret every callback would be taken for a forged one.
-
-    Raises:
-        InvalidSetting: there is none.
-    """
-    if not settings.callback_secrets:
-        raise InvalidSetting(
-            "CUTWORK_CALLBACK_SECRETS",
-            "",
-            "must be set for a webhook",
-            "put 32 random characters there, the same for workers and webhooks",
-        )
 
 
 def _our_variables() -> list[str]:

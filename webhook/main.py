@@ -1,9 +1,11 @@
 """Starts the webhook under granian, the server that we recommend."""
 
-from cutwork import database, log, serving
+from importlib import import_module
+
+from cutwork import log, serving
 from cutwork.settings import current
 
-from .app import ensure_secrets
+from .secrets import ensure_secrets
 
 _TARGET = "cutwork.webhook.app:application"
 
@@ -17,7 +19,10 @@ def serve(bind: str, *, workers: int = 1, threads: int = 64) -> None:
     """
     settings = current()
     ensure_secrets(settings)
-    database.engine(settings.database).dispose()
+    if workers > 1:
+        # Processes that are forked from one that has loaded it all share most of it.
+        import_module(_TARGET.partition(":")[0])
+    serving.ensure_database(settings.database, apart=workers == 1)
     server = serving.server(_TARGET, bind, "webhook", workers=workers, threads=threads)
     log.configure(settings)
     log.event("webhook starts", address=bind, workers=workers, threads=threads)

@@ -10,7 +10,8 @@ from uuid import UUID
 from celery import Celery
 from kombu.exceptions import KombuError
 
-from cutwork import database, jobs, log, notices, telling
+from cutwork import database, log, notices, telling
+from cutwork import job as records
 from cutwork.errors import JobNotFound
 from cutwork.notices import Notice, Told
 from cutwork.settings import Settings
@@ -46,7 +47,7 @@ def _tell(tools: Tools, one: Notice) -> Told:
 def _post(tools: Tools, one: Notice) -> Told:
     try:
         with database.read_only(tools.engine).connect() as tx:
-            job = jobs.get(tx, one.job_id)
+            job = records.read(tx, one.job_id)
     except JobNotFound:  # purged a moment ago, and the notice with it
         return Told("the job was purged", final=True)
     return telling.post(one, telling.message(one, job), tools.settings)

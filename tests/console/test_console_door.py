@@ -276,6 +276,7 @@ from cutwork.console.app import application
 import cutwork.console.main
 list(application({"PATH_INFO": "/login", "REQUEST_METHOD": "GET"}, lambda *_: None))
 unwanted = {"celery", "kombu", "requests", "urllib3", "numpy", "alembic", "granian"}
+unwanted |= {"sqlalchemy.orm"}
 print(sorted(unwanted & set(sys.modules)))
 """
     environ = {

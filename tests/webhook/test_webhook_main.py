@@ -80,6 +80,7 @@ from cutwork.webhook.app import application
 import cutwork.webhook.main
 list(application({"PATH_INFO": "/callbacks/x", "REQUEST_METHOD": "POST"}, lambda *_: None))
 unwanted = {"celery", "kombu", "requests", "urllib3", "PIL", "numpy", "alembic", "granian"}
+unwanted |= {"sqlalchemy.orm"}
 print(sorted(unwanted & set(sys.modules)))
 """
     done = subprocess.run(
@@ -91,6 +92,25 @@ print(sorted(unwanted & set(sys.modules)))
     )
 
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("workers", "loaded"), [(1, []), (2, ["psycopg", "sqlalchemy"])])
+def test_the_process_that_starts_others_loads_only_what_they_share(
+    workers: int, loaded: list[str]
+) -> None:
+    program = f"""
+import sys, granian
+from cutwork.cli.commands import cutwork
+granian.Granian.serve = lambda _: print(sorted({{"psycopg", "sqlalchemy"}} & set(sys.modules)))
+cutwork(["webhook", "--bind", "127.0.0.1:0", "--workers", "{workers}"])
+"""
+    environ = {**SECRETS, "CUTWORK_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=clean_environment(environ), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert done.stdout == f"{loaded}\n"
 
 
 def test_an_address_is_read_in_two_parts() -> None:
@@ -115,6 +135,7 @@ SECRETS = {"CUTWORK_CALLBACK_SECRETS": "s" * 32}
     [
         ({}, "127.0.0.1:0", "CUTWORK_CALLBACK_SECRETS"),
         ({**SECRETS, "CUTWORK_DATABASE_URL": "oracle://h/d"}, "127.0.0.1:0", "oracle"),
+        ({**SECRETS, "CUTWORK_DATABASE_URL": "mysql+pyodbc://h/d"}, "127.0.0.1:0", "a driver that"),
         (SECRETS, "no-such-host.invalid:80", "cannot be listened on"),
         (SECRETS, "127.0.0.1:{taken}", "cannot be listened on"),
     ],
