@@ -188,7 +188,8 @@ class Page:
         for last in self.at_end:
             last()
         if self._new and self.tx.dialect.name == "postgresql":
-            self.tx.execute(_intents(tuple(self._new[0])), {"rows": recordset.dump(self._new)})
+            names = tuple(self._new[0])
+            self.tx.execute(_intents(names), recordset.dump(names, self._new))
         elif self._new:
             self.tx.execute(INTENTS, self._new)
         mine = ((self._keys[job_id], values) for job_id, values in self._jobs.items())
@@ -279,9 +280,8 @@ def _send(tx: Connection, table: Table, kind: Kind, bound: list[Changes]) -> int
     if any(row[name] != value for row in bound for name, value in shared.items()):
         shared = {}
     own = [name for name in names if name not in shared]
-    rows = recordset.dump([{name: row[name] for name in own} for row in bound])
     made = _update_of_rows(table, kind, together=bool(shared))
-    return tx.execute(made, {"rows": rows, **shared}).rowcount
+    return tx.execute(made, {**recordset.dump(own, bound), **shared}).rowcount
 
 
 @cache
