@@ -50,7 +50,7 @@ class _Moment(FunctionElement[datetime]):
 
 def now() -> ColumnElement[datetime]:
     """The moment at which the statement began."""
-    return _Moment(literal(0.0, Float))
+    return _Moment()  # with a parameter it would cost more, and it is in nearly all statements
 
 
 def after(seconds: float | ColumnElement[float]) -> ColumnElement[datetime]:
@@ -61,6 +61,8 @@ def after(seconds: float | ColumnElement[float]) -> ColumnElement[datetime]:
 @compiles(_Moment, "postgresql")
 def _postgresql(moment: _Moment, compiler: SQLCompiler, **options: Any) -> str:
     seconds = compiler.process(moment.clauses, **options)
+    if not seconds:
+        return "statement_timestamp()"
     return f"(statement_timestamp() + make_interval(secs => {seconds}))"
 
 
@@ -68,12 +70,14 @@ def _postgresql(moment: _Moment, compiler: SQLCompiler, **options: Any) -> str:
 @compiles(_Moment, "mariadb")
 def _mysql(moment: _Moment, compiler: SQLCompiler, **options: Any) -> str:
     seconds = compiler.process(moment.clauses, **options)
+    if not seconds:
+        return "UTC_TIMESTAMP(6)"
     return f"(UTC_TIMESTAMP(6) + INTERVAL ({seconds}) * 1000000 MICROSECOND)"
 
 
 @compiles(_Moment, "sqlite")
 def _sqlite(moment: _Moment, compiler: SQLCompiler, **options: Any) -> str:
-    seconds = compiler.process(moment.clauses, **options)
+    seconds = compiler.process(moment.clauses, **options) or "0"
     # SQLite's clock has milliseconds; three more digits make the text what SQLAlchemy writes.
     modifier = f"printf('%+.3f seconds', {seconds})"
     return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', {modifier})"

@@ -57,16 +57,22 @@ class Intake:
         """
         known = self._look_up(self._looked_up_first(segmentations, keys))
         entries: list[Entry] = []
+        fresh: list[Entry] = []
         try:
             for segmentation, key in zip(segmentations, keys, strict=True):
-                entry = self._enter(segmentation, key, known.get(key) if key else None)
+                existing = known.get(key) if key else None
+                entry = self._enter(segmentation, key, existing)
                 entries.append(entry)
-                if key is not None:
-                    known[key] = entry
-            return self._write(entries)
+                if existing is None:
+                    fresh.append(entry)
+                    if key is not None:
+                        known[key] = entry
+            entries = self._write(entries, fresh) if fresh else entries
         except BaseException:
             self._forget(list(self._stored))
             raise
+        self._stored.clear()  # from here on each picture belongs to its row
+        return entries
 
     def _looked_up_first(
         self, segmentations: Sequence[Segmentation], keys: Sequence[str | None]
@@ -107,29 +113,25 @@ class Intake:
             stored = StoredPicture.of(picture, uri)
         return Entry(job_id, key, segmentation.to_json(stored), digest, new=True)
 
-    def _write(self, entries: list[Entry]) -> list[Entry]:
-        fresh = {entry.id: entry for entry in entries if entry.new}
-        if not fresh:
+    def _write(self, entries: list[Entry], fresh: list[Entry]) -> list[Entry]:
+        passed_over = ledger.insert_jobs(self.tx, [_row(entry) for entry in fresh], self.common)
+        if not passed_over:
             return entries
-        written = ledger.insert_jobs(
-            self.tx, [_row(entry) for entry in fresh.values()], self.common
-        )
-        left = [entry for entry in fresh.values() if entry.id not in written]
+        left = [entry for entry in fresh if entry.id in passed_over]
         theirs = self._look_up((entry.key for entry in left if entry.key), again=True)
         try:
             # What was purged between the INSERT that met it and our look makes room for ours.
             gone = [entry for entry in left if entry.key not in theirs]
-            theirs |= {entry.key: entry for entry in self._write(gone) if entry.key}
+            if gone:
+                theirs |= {entry.key: entry for entry in self._write(gone, gone) if entry.key}
             entries = [
                 self._agreed(theirs[entry.key], entry) if entry.key in theirs else entry
                 for entry in entries
             ]
         except KeyConflict:
-            ledger.withdraw(self.tx, written)
+            ledger.withdraw(self.tx, [entry.id for entry in fresh])
             raise
-        for job_id in written:  # from here on the picture belongs to its row
-            self._stored.pop(job_id, None)
-        self._forget([entry.id for entry in left])
+        self._forget([entry.id for entry in left if entry not in gone])
         return entries
 
     def _agreed(self, existing: Entry, asked: Entry) -> Entry:

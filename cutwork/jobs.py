@@ -32,6 +32,7 @@ from cutwork.states import State
 POLICIES = ("resubmit", "hold", "fail")
 DEFAULT_PRIORITY = 5
 _CHUNK = 1000
+_encode = json.JSONEncoder(allow_nan=False).encode
 _TASK = re.compile(r"[A-Za-z_][\w.:-]*")
 
 
@@ -233,7 +234,7 @@ def _whole(name: str, value: object, low: int, high: int) -> int:
 
 def _json(name: str, value: object) -> object:
     try:
-        json.dumps(value, allow_nan=False)
+        _encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         fault = str(error)
     else:

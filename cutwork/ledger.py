@@ -68,13 +68,6 @@ _STATE_OF = {
     Verdict.DONE: Attempt.SUCCEEDED,
     Verdict.FAILED: Attempt.FAILED,
 }
-_NEW: dict[str, Any] = {
-    "kind": "segmentation",
-    "state": State.QUEUED,
-    "fence": 0,
-    "tries": 0,
-    "attempt": 0,
-}
 
 
 class Heard(StrEnum):
@@ -500,9 +493,9 @@ def insert_jobs(
     """Write new jobs of one owner and priority, a thousand to a statement.
 
     ``common`` are the columns that they share; without a ``due_at`` among them they are due now.
-    Returns the ids that were written: a job whose idempotency key exists already is left out.
+    Returns the ids that were passed over: a job whose idempotency key exists is not written.
     """
-    return arrivals.insert(tx, jobs, {**_NEW, **common})
+    return arrivals.insert(tx, jobs, common)
 
 
 def withdraw(tx: Connection, job_ids: Iterable[UUID]) -> None:

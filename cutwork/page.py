@@ -108,8 +108,7 @@ class Shape:
     """
 
     def __init__(self, names: tuple[str, ...], later: tuple[str, ...]) -> None:
-        self.names, self.later = names, frozenset(later)
-        self.own = tuple(name for name in names if name in _OWN)
+        self.names, self.later = names, later
         self.alike = tuple(name for name in names if name not in _OWN)
 
     @property
@@ -218,7 +217,8 @@ class Page:
         for last in self.at_end:
             last()
         if self._new and self.tx.dialect.name == "postgresql":
-            self.tx.execute(_intents(tuple(self._new[0])), {"rows": recordset.dump(self._new)})
+            columns = {name: [row[name] for row in self._new] for name in self._new[0]}
+            self.tx.execute(_intents(tuple(columns)), recordset.dump(columns))
         elif self._new:
             self.tx.execute(INTENTS, self._new)
         mine = ((self._keys[job_id], values) for job_id, values in self._jobs.items())
@@ -293,13 +293,9 @@ def _only(names: tuple[str, ...], later: tuple[str, ...]) -> Shape:
 
 def _given(table: Table, shape: Shape, key: Key, values: Changes) -> Changes:
     """The parameters for one row."""
-    new = [value.seconds if type(value) is After else value for value in values.values()]
-    return dict(zip(_parameters(table, shape.names), (*key, *new), strict=True))
-
-
-@cache
-def _parameters(table: Table, names: tuple[str, ...]) -> tuple[str, ...]:
-    return (*(f"was_{name}" for name in _KEYS[table]), *(f"new_{name}" for name in names))
+    was = {f"was_{name}": value for name, value in zip(_KEYS[table], key, strict=True)}
+    new = {f"new_{name}": values[name] for name in shape.names}
+    return {**was, **new, **{f"new_{name}": values[name].seconds for name in shape.later}}
 
 
 def _send(
@@ -308,19 +304,15 @@ def _send(
     if tx.dialect.name != "postgresql":
         rows = [_given(table, shape, key, values) for key, values in changes]
         return tx.execute(_update(table, shape), rows).rowcount
-    own, shared = shape.names, {}
-    first = _picked(changes[0][1], shape.alike)
-    if all(_picked(values, shape.alike) == first for _, values in changes):
-        own = shape.own
-        shared = {f"new_{name}": value for name, value in zip(shape.alike, first, strict=True)}
-    names = _parameters(table, own)
-    rows = [dict(zip(names, (*key, *_picked(values, own)), strict=True)) for key, values in changes]
-    made = _update_of_rows(table, shape, together=bool(shared))
-    return tx.execute(made, {"rows": recordset.dump(rows), **shared}).rowcount
-
-
-def _picked(values: Changes, names: Sequence[str]) -> list[Any]:
-    return [value.seconds if type(value := values[name]) is After else value for name in names]
+    new = {name: [values[name] for _, values in changes] for name in shape.names}
+    new |= {name: [moment.seconds for moment in new[name]] for name in shape.later}
+    alike = all(new[name].count(new[name][0]) == len(changes) for name in shape.alike)
+    shared = {f"new_{name}": new.pop(name)[0] for name in shape.alike} if alike else {}
+    keys = zip(_KEYS[table], zip(*(key for key, _ in changes), strict=True), strict=True)
+    own: dict[str, Sequence[Any]] = {f"was_{name}": column for name, column in keys}
+    own |= {f"new_{name}": column for name, column in new.items()}
+    made = _update_of_rows(table, shape, together=alike)
+    return tx.execute(made, {**recordset.dump(own), **shared}).rowcount
 
 
 @cache

@@ -7,6 +7,7 @@ often. Nothing is counted while jobs are released: they come from an index in th
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -17,29 +18,53 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     select,
+    tuple_,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from cutwork.errors import InvalidInput
 from cutwork.schema import in_state, job, owner
 from cutwork.states import State
 
 STRIDE = 1000
+# In the statements they are constants: the driver would bind a parameter anew each time.
+_STRIDE, _NONE, _ONE, _MOST = (
+    literal_column(str(number), BigInteger) for number in (STRIDE, 0, 1, 2**63 - 1)
+)
 Name = str | ColumnElement[str]
 Priority = int | ColumnElement[int]
 MOST_WEIGHT, LEAST_WEIGHT = 1000.0, 0.001
 
 
+class _NextTurn(FunctionElement[int]):
+    """Spelled out when it is compiled: SQLAlchemy reads all of a statement for each execution."""
+
+    type = BigInteger()
+    inherit_cache = True
+    name = "next_turn"
+
+
 def next_turn(
-    name: Name, priority: Priority, step: int | ColumnElement[int] = 1
+    name: ColumnElement[str], priority: ColumnElement[int], step: ColumnElement[int] = _ONE
 ) -> ColumnElement[int]:
     """The turn of an owner's next new job, or the ``step``-th, in SQL: it costs no round trip."""
-    return _last(name, priority) + _stride(name) * step
+    return _NextTurn(name, priority, step)
+
+
+@compiles(_NextTurn)
+def _spelled_out(turn: _NextTurn, compiler: SQLCompiler, **options: Any) -> str:
+    name, priority, step = turn.clauses
+    last = _last(name, priority, compiler.dialect.name)
+    return compiler.process((last + _stride(name) * step).self_group(), **options)
 
 
 def next_turns(tx: Connection, name: str, priority: int, count: int) -> list[int]:
     """Turns for so many new jobs of an owner, in their order."""
-    last, stride = tx.execute(select(_last(name, priority), _stride(name))).one()
+    last, stride = tx.execute(select(_last(name, priority, tx.dialect.name), _stride(name))).one()
     return [last + stride * step for step in range(1, count + 1)]
 
 
@@ -73,24 +98,43 @@ def queued_by_owner(tx: Connection) -> Sequence[tuple[str, int]]:
     return [(name, count) for name, count in rows]
 
 
-def _last(name: Name, priority: Priority) -> ColumnElement[int]:
+def _last(name: Name, priority: Priority, dialect: str) -> ColumnElement[int]:
     """The owner's last turn; without a queued job of theirs, the turn that is being served."""
+    find = _found_in_index if dialect == "postgresql" else _found_by_max
+    return func.coalesce(find(name, priority), _served(priority))
+
+
+def _found_by_max(name: Name, priority: Priority) -> ColumnElement[int]:
     own = select(func.max(job.c.turn)).where(_queued(priority), job.c.owner == name)
-    return func.coalesce(own.scalar_subquery(), _served(priority))
+    return own.scalar_subquery()
+
+
+def _found_in_index(name: Name, priority: Priority) -> ColumnElement[int]:
+    """The last entry of the index of turns that is not beyond theirs, if it is theirs.
+
+    With statistics from a quiet time PostgreSQL reads the owner's whole backlog for a max(). Only
+    this index has this order, so whatever the statistics say it reads one entry.
+    """
+    theirs = tuple_(job.c.owner, job.c.priority, job.c.turn) <= tuple_(name, priority, _MOST)
+    backwards = (job.c.owner.desc(), job.c.priority.desc(), job.c.turn.desc())
+    nearest = select(job.c.owner, job.c.priority, job.c.turn).where(in_state(State.QUEUED), theirs)
+    last = nearest.order_by(*backwards).limit(_ONE).subquery("last")
+    own = select(last.c.turn).where(last.c.owner == name, last.c.priority == priority)
+    return own.scalar_subquery()
 
 
 def _served(priority: Priority) -> ColumnElement[int]:
     """The first turn that nobody has been given yet; when all have, the last."""
     free = (job.c.turn.is_not(None), job.c.lease.is_(None))
     # Not min(): with the lease in the condition MariaDB would read the whole backlog for it.
-    head = select(job.c.turn).where(_queued(priority), *free).order_by(job.c.turn).limit(1)
+    head = select(job.c.turn).where(_queued(priority), *free).order_by(job.c.turn).limit(_ONE)
     tail = select(func.max(job.c.turn)).where(_queued(priority))
-    return func.coalesce(head.scalar_subquery(), tail.scalar_subquery(), 0)
+    return func.coalesce(head.scalar_subquery(), tail.scalar_subquery(), _NONE)
 
 
 def _stride(name: Name) -> ColumnElement[int]:
     weight = select(owner.c.weight).where(owner.c.owner == name).scalar_subquery()
-    return func.coalesce(cast(STRIDE / weight, BigInteger), STRIDE)
+    return func.coalesce(cast(_STRIDE / weight, BigInteger), _STRIDE)
 
 
 def _queued(priority: Priority) -> ColumnElement[bool]:

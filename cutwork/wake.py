@@ -6,11 +6,22 @@ word back when it is busy. Statements that make a job due carry ``call()``, whic
 finds such a note. A call that is missed costs a pause: the reconciler looks all the same.
 """
 
-from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, ScalarSelect, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from cutwork.clock import after, now
 from cutwork.schema import sleeper
@@ -18,11 +29,24 @@ from cutwork.schema import sleeper
 CHANNEL = "cutwork"
 
 
-@cache
-def call() -> ScalarSelect[Any]:
+class _Call(FunctionElement[None]):
+    """Spelled out when it is compiled: SQLAlchemy reads all of a statement for each execution."""
+
+    inherit_cache = True
+    name = "call"
+
+
+def call() -> ColumnElement[None]:
     """Notifies at commit if somebody sleeps; for a RETURNING of PostgreSQL, once a statement."""
-    asleep = select(func.pg_notify(CHANNEL, "")).select_from(sleeper)
-    return asleep.where(sleeper.c.asleep_until > now()).limit(1).scalar_subquery()
+    return _Call()
+
+
+@compiles(_Call)
+def _spelled_out(_call: _Call, compiler: SQLCompiler, **options: Any) -> str:
+    notify = func.pg_notify(literal_column(f"'{CHANNEL}'"), literal_column("''"))
+    asleep = select(notify).where(sleeper.c.asleep_until > now())
+    once = asleep.limit(literal_column("1")).scalar_subquery()
+    return compiler.process(once, **options)
 
 
 def note(tx: Connection, sleeper_id: UUID, seconds: float) -> None:

@@ -80,7 +80,7 @@ MUTATIONS: list[Mutation] = [
          "those) != len(those)", "those) > len(those)",
          "test_a_row_that_goes_on_under_a_page_undoes_all_of_it"),
         ("S1", "rows_taken_for_alike", "the look whether a page's rows are alike",
-         "if all(_picked(values, shape.alike) == first for _, values in changes):", "if changes:",
+         "new[name].count(new[name][0]) == len(changes)", "new[name]",
          "test_verbs_together_do_what_they_do_one_by_one[postgresql-2]"),
         ("S4", "page_forgets", "a verb sees what those before it on the page decided",
          "        self.jobs[line.id] = changed\n", "",
