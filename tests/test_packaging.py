@@ -11,10 +11,13 @@ import tomllib
 import venv
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import cutwork
 
@@ -229,3 +232,60 @@ def test_whatever_is_loaded_later_can_be_listed_and_what_is_not_there_is_missed(
     assert set(cutwork.__all__) <= set(dir(cutwork))
     with pytest.raises(AttributeError, match="module 'cutwork' has no attribute 'enqeue'"):
         cutwork.enqeue  # noqa: B018
+
+
+# What each extra is for. The tests' own environment has everything, so the rest has to be hidden.
+PARTS = {
+    "": "cutwork.worker.main, cutwork.worker.tasks, kombu.transport.pyamqp, cutwork.cli.commands",
+    "console": "cutwork.console.app, granian",
+    "metrics": "cutwork.exporter",
+    "mysql": "pymysql, cryptography",
+    "postgresql": "psycopg",
+    "redis": "kombu.transport.redis",
+    "sandbox": "cutwork.sandbox.server, cutwork.sandbox.grabcut, cutwork.sandbox.form",
+    "terminal": "rich.console",
+    "tracing": "opentelemetry.trace",
+    "webhook": "cutwork.webhook.app, granian",
+}
+HIDING = """
+import sys
+class Hidden:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in HIDDEN:
+            raise ModuleNotFoundError(f"{name} is not installed", name=name)
+sys.meta_path.insert(0, Hidden())
+"""
+
+
+def installed_with(extra: str) -> set[str]:
+    """The distributions that ``pip install cutwork[extra]`` brings."""
+    found: set[tuple[str, str]] = set()
+    wanted = [("cutwork", one) for one in ("", extra)]
+    while wanted:
+        name, option = wanted.pop()
+        if (name, option) in found:
+            continue
+        found.add((name, option))
+        for line in distribution(name).requires or []:
+            need = Requirement(line)
+            if need.marker is None or need.marker.evaluate({"extra": option}):
+                wanted += [(canonicalize_name(need.name), one) for one in ("", *need.extras)]
+    return {name for name, _ in found}
+
+
+def test_every_extra_is_tried() -> None:
+    assert set(PARTS) == {"", *PROJECT["project"]["optional-dependencies"]} - {"all"}
+
+
+@pytest.mark.parametrize("extra", PARTS)
+def test_an_extra_brings_all_that_its_part_imports(extra: str, tmp_path: Path) -> None:
+    there = installed_with(extra)
+    hidden = {
+        module
+        for module, owners in packages_distributions().items()
+        if not there.intersection(map(canonicalize_name, owners))
+    }
+    assert {"pytest", "packaging"} - there <= hidden
+
+    run(sys.executable, "-c", f"{HIDING.replace('HIDDEN', repr(hidden))}import {PARTS[extra]}",
+        cwd=tmp_path)  # fmt: skip
