@@ -222,6 +222,12 @@ def send_probe(tx: Connection, gate: Gate, job_id: UUID, seconds: float) -> None
     _update(tx, gate.key_id, probe=job_id, probe_until=after(seconds))
 
 
+def recall_probe(tx: Connection, key_id: str, job_id: UUID) -> None:
+    """This job could not be sent: if it was to be the probe, another may go in its place now."""
+    mine = (schema.gate.c.key_id == key_id, schema.gate.c.probe == job_id)
+    tx.execute(update(schema.gate).where(*mine).values(probe=None, probe_until=None))
+
+
 def answered(tx: Connection, key_id: str, job_id: UUID, settings: Settings) -> None:
     """The provider answered a request as it should; to be called for a ``watched`` gate."""
     row = _locked_row(tx, key_id)

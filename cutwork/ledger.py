@@ -269,6 +269,8 @@ def put_back(tx: Connection, job_id: UUID, reason: str, *, permanent: bool = Fal
     row = rows.locked(tx, job_id)
     if row is None or row.state != State.QUEUED or row.lease != MESSAGE:
         return False
+    if row.key_id is not None:
+        gate.recall_probe(tx, row.key_id, job_id)
     if permanent or row.tries + 1 >= _PREPARATIONS:
         return rows.hold(tx, row, "input_unreadable", reason)
     due, tries = policy.back_off(row.tries), rows.one_more(row.tries)

@@ -434,6 +434,17 @@ def test_a_probe_that_never_comes_back_is_followed_by_another(tx: Connection) ->
     assert current(tx).permits(1000.0) == 1
 
 
+def test_a_probe_that_could_not_be_sent_makes_room_for_another_at_once(tx: Connection) -> None:
+    probing(tx)
+
+    gate.recall_probe(tx, KEY, OTHER)
+    assert current(tx).permits(1000.0) == 0
+    gate.recall_probe(tx, KEY, JOB)
+
+    assert current(tx).permits(1000.0) == 1
+    assert current(tx).condition == "probing"
+
+
 def test_a_probe_that_fails_stops_it_for_twice_as_long_up_to_a_limit(tx: Connection) -> None:
     waits = []
     fail(tx, 3)

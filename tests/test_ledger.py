@@ -107,6 +107,23 @@ def test_an_unreadable_input_is_tried_again_and_then_held(world: World) -> None:
     assert world.count(schema.attempt) == 0
 
 
+@pytest.mark.parametrize("permanent", [False, True])
+def test_a_probe_that_cannot_be_prepared_makes_room_for_another(
+    world: World, permanent: bool
+) -> None:
+    job_id = world.enqueue()
+    world.ring(job_id)
+    world.release()
+    with world.engine.begin() as tx:
+        (found,) = gate.lock(tx, [KEY_ID])
+        gate.send_probe(tx, found, job_id, 60.0)
+
+    world.do(ledger.put_back, job_id, "no such file", permanent=permanent)
+
+    with world.engine.begin() as tx:
+        assert [one.probe for one in gate.lock(tx, [KEY_ID])] == [None]
+
+
 # --- uncertain ---------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.request import urlopen
 
 import psutil
 from redis import Redis
@@ -30,7 +31,8 @@ IN_FLIGHT, MANY = 200, 100_000
 _HELD = 10.0
 _PATIENCE = 30.0
 _MB = 2**20
-_COMMANDS = (["worker"], ["reconciler"], ["webhook", "--bind", "127.0.0.1:8779"])
+_WEBHOOK = "127.0.0.1:8779"
+_COMMANDS = (["worker"], ["reconciler"], ["webhook", "--bind", _WEBHOOK])
 
 
 def works(place: Place) -> Iterator[Work]:
@@ -85,6 +87,9 @@ def resident(place: Place) -> Figures:
                 if time.monotonic() > deadline:
                     raise Unavailable(f"only {provider.held} of {IN_FLIGHT} submits in flight")
                 time.sleep(0.1)
+            # A webhook loads its database's driver when it is first asked for something.
+            with urlopen(f"http://{_WEBHOOK}/readyz", timeout=_PATIENCE) as answer:  # noqa: S310
+                answer.read()
             time.sleep(1.0)
             figures = {f"{name}_mb": _rss(process) for name, process in roles.items()}
     engine.dispose()
