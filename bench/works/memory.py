@@ -88,7 +88,7 @@ def resident(place: Place) -> Figures:
                     raise Unavailable(f"only {provider.held} of {IN_FLIGHT} submits in flight")
                 time.sleep(0.1)
             # A webhook loads its database's driver when it is first asked for something.
-            with urlopen(f"http://{_WEBHOOK}/readyz", timeout=_PATIENCE) as answer:  # noqa: S310
+            with urlopen(f"http://{_WEBHOOK}/readyz", timeout=_PATIENCE) as answer:
                 answer.read()
             time.sleep(1.0)
             figures = {f"{name}_mb": _rss(process) for name, process in roles.items()}
