@@ -128,7 +128,7 @@ def test_every_job_succeeds_and_is_paid_once_whatever_is_killed(
                 jobs.enqueue(tx, image_file=data, settings=place.settings).id for data in pictures
             ]
         place.start("webhook", "--bind", f"127.0.0.1:{port}")
-        run_until(lambda: is_open(port), 20, "the webhook does not listen")
+        run_until(lambda: is_open(port), 60, "the webhook does not listen")
         place.start("worker", "--pool", pool, name="worker-a")
         doomed = place.start("worker", "--pool", pool, name="worker-b")
         clock = place.start("reconciler", name="reconciler-a")

@@ -21,7 +21,7 @@ def start(processes: Processes, url: str, *words: str, **env: str) -> tuple[Proc
     bind = f"{HOST}:{port}"
     given = {"CUTWORK_DATABASE_URL": url, "CUTWORK_CONSOLE_TOKEN": TOKEN, **env}
     process = processes.start("cutwork", "console", "--bind", bind, *words, env=given)
-    run_until(lambda: is_open(port) or not process.running, 20, "the console serves")
+    run_until(lambda: is_open(port) or not process.running, 60, "the console serves")
     return process, f"http://{bind}"
 
 

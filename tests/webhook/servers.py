@@ -120,7 +120,7 @@ def start(processes: Processes, name: str, desk: Desk, *options: str) -> Served:
     }  # fmt: skip
     process = processes.start(*commands[name], *options, name=name, env=desk.environment)
     served = Served(name, port, process, desk)
-    run_until(lambda: _answers(served), 20.0, f"{name} serves")
+    run_until(lambda: _answers(served), 60.0, f"{name} serves")
     return served
 
 
