@@ -22,7 +22,7 @@ from bench.stub import Stub
 
 DELAY, TAKES = 0.2, 0.5
 WORKERS = 2
-_PATIENCE = 60.0
+_PATIENCE = 300.0
 # What is imported and connected at the first jobs is not the price of a job.
 _WARM_UP = 50
 _UNFINISHED = ("queued", "submitting", "uncertain", "waiting", "storing")
