@@ -1,7 +1,6 @@
 """The processes of a simulation: workers fed by a broker, reconcilers, a webhook, an operator."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from io import BytesIO
 from random import Random
@@ -13,12 +12,11 @@ from sqlalchemy import Engine
 
 from cutwork import callbacks, database, gate, ledger
 from cutwork.errors import CutworkError
-from cutwork.ledger import Heard
 from cutwork.settings import Settings
 from cutwork.states import State
 from cutwork.webhook.app import Webhook
 from cutwork.webhook.forgeries import Forgeries
-from cutwork.webhook.inbox import Hearing, Inbox
+from cutwork.webhook.inbox import Answer, Hearing, Inbox
 from cutwork.worker.checking import check
 from cutwork.worker.notifying import tell_all
 from cutwork.worker.reconciler import Reconciler
@@ -164,9 +162,9 @@ class Clocks:
 class Desk(Inbox):  # type: ignore[misc]  # no checker sees through the package-dir mapping
     """The webhook's group commit, done at once by whoever brings the callback."""
 
-    def put(self, hearing: Hearing) -> "Future[Heard]":
+    def put(self, hearing: Hearing) -> Answer:
         self._settle([hearing])
-        answer: Future[Heard] = hearing.answer
+        answer: Answer = hearing.answer
         return answer
 
 

@@ -169,8 +169,8 @@ def _hook_inbox(trap: Trap) -> None:
         heard = real(self, tx, batch)
         trap.reached("hear:before-commit")
         for hearing in batch:
-            answer = hearing.answer.set_result
-            hearing.answer.set_result = partial(_answer, trap, answer)
+            answer = hearing.answer.tell
+            hearing.answer.tell = partial(_answer, trap, answer)
         return heard
 
     Inbox._write = write
