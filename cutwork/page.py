@@ -283,11 +283,11 @@ def _shape_of(values: Changes) -> Shape:
 @cache
 def _shape(names: tuple[str, ...], types: tuple[type, ...]) -> Shape:
     later = tuple(name for name, kind in zip(names, types, strict=True) if kind is After)
-    return _only(names, later)
+    return _shared_shape(names, later)
 
 
-@cache
-def _only(names: tuple[str, ...], later: tuple[str, ...]) -> Shape:
+@cache  # once more: the same columns come with other types, such as None
+def _shared_shape(names: tuple[str, ...], later: tuple[str, ...]) -> Shape:
     return Shape(names, later)
 
 
@@ -329,7 +329,7 @@ def _build(table: Table, shape: Shape, sums: Mapping[str, ColumnElement[Any]]) -
 
 @cache
 def _update_of_rows(table: Table, shape: Shape, together: bool) -> Update:
-    """For all the rows of one JSON parameter: a driver binds long lists of values in Python.
+    """For any number of rows, each column a JSON parameter.
 
     ``together`` has what is not a row's own as parameters of the statement.
     """

@@ -166,6 +166,29 @@ def test_a_known_job_that_is_purged_meanwhile_makes_room(
     assert first != second
 
 
+def test_a_conflict_also_takes_back_what_a_purge_made_room_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Intake._look_up
+
+    def one_purged_just_now(self: Intake, keys: Any, *, again: bool = False) -> Any:
+        if not again:
+            return {}
+        monkeypatch.undo()
+        self.tx.execute(schema.job.delete().where(schema.job.c.idempotency_key == "a"))
+        return real(self, keys, again=True)
+
+    requests = [cutwork.Segmentation(image_url=URL, crop=crop) for crop in (False, True)]
+    with world.engine.begin() as tx:
+        cutwork.enqueue(tx, image_url=URL, idempotency_key="a")
+        known = cutwork.enqueue(tx, image_url=URL, idempotency_key="b").id
+        monkeypatch.setattr(Intake, "_look_up", one_purged_just_now)
+        with pytest.raises(KeyConflict):
+            cutwork.enqueue_many(tx, requests, idempotency_keys=["a", "b"])
+    with world.engine.connect() as tx:
+        assert list(tx.execute(select(schema.job.c.id)).scalars()) == [known]
+
+
 def test_two_transactions_with_one_key_at_once_make_one_job(database_url: str) -> None:
     world = World.at(database_url)
     gathered: list[UUID] = []
