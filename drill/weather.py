@@ -68,6 +68,8 @@ SCHEDULE: dict[str, list[Any]] = {
     **{str(at): ["throttle"] for at in (9, 19)},
     # In a row, so that some are of jobs that may not be paid for twice: held, and then heard of.
     **{str(at): ["accept_then_reset", "delayed_callback"] for at in range(20, 28)},
+    **{str(at): ["duplicate_callback"] for at in (10, 11, 28, 29)},
+    **{str(at): ["result_expired"] for at in (12, 13, 30, 31)},
 }
 MOST_PAID = 3
 SHORT = {
