@@ -11,8 +11,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from hashlib import sha256
-from mmap import ACCESS_READ, mmap
-from pathlib import Path
 
 from cutwork.anatomy import PNG_SIGNATURE, Data
 
@@ -42,14 +40,13 @@ def strip(data: Data, form: str) -> bytes:
 
 
 class Stripped:
-    """A file's bare form, in pieces of at most a megabyte; the file itself stays as it is.
+    """A file's bare form, in pieces of at most a megabyte.
 
-    ``size`` (bytes) and ``sha256`` (hex) are of what was given out so far. Iterating raises OSError
-    when the file cannot be read.
+    ``size`` (bytes) and ``sha256`` (hex) are of what was given out so far.
     """
 
-    def __init__(self, path: Path, form: str) -> None:
-        self._path, self._form = path, form
+    def __init__(self, data: Data, form: str) -> None:
+        self._data, self._form = data, form
         self._digest, self.size = sha256(), 0
 
     @property
@@ -57,14 +54,10 @@ class Stripped:
         return self._digest.hexdigest()
 
     def __iter__(self) -> Iterator[bytes]:
-        with (
-            self._path.open("rb") as file,
-            mmap(file.fileno(), 0, access=ACCESS_READ) as data,
-        ):
-            for piece in _cut(data, self._form):
-                self._digest.update(piece)
-                self.size += len(piece)
-                yield piece
+        for piece in _cut(self._data, self._form):
+            self._digest.update(piece)
+            self.size += len(piece)
+            yield piece
 
 
 def _cut(data: Data, form: str) -> Iterator[bytes]:

@@ -8,13 +8,14 @@ that is a name must have public addresses only; see ``addresses``.
 The query of a link is a signature: whoever has it has the picture. It appears in no exception.
 """
 
-import secrets
 import ssl
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
@@ -23,12 +24,15 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from cutwork import wire
 from cutwork.addresses import Guard, Refused
+from cutwork.anatomy import Data
 from cutwork.errors import FetchFailed, StorageError
 from cutwork.pictures import Defect, inspect_result
 from cutwork.settings import Settings
 from cutwork.sources import shown, url_fault
 
 PIECE = 1 << 16
+# For each result on its way, of which STORE_LANE bounds the number.
+IN_MEMORY = 1 << 20
 _HEADERS = {"User-Agent": "cutwork", "Accept": "image/*", "Accept-Encoding": "identity"}
 DEAD = (403, 404, 410)
 # With these codes the same link cannot help any more; with the others it may, until it dies.
@@ -37,9 +41,9 @@ PERMANENT = frozenset({"host_refused", "link_dead", "too_large"})
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A result on this machine's disk; sides in pixels."""
+    """A result as it was sent; sides in pixels."""
 
-    path: Path
+    data: Data
     format: str
     width: int
     height: int
@@ -53,18 +57,18 @@ class _Fault:
 
 
 def fetch(url: str, *, settings: Settings, into: Path) -> Fetched:
-    """Download a result into a new file of the directory ``into``; the caller removes it.
+    """Download a result: a small one into memory, any other into the directory ``into``.
 
+    The file there has no name: it goes away with ``data``, and with the process, however that ends.
     ``result_timeout`` bounds the whole of it, however slowly the server sends; only the lookup of
     the host's name ends by the resolver's own limits.
 
     Raises:
-        FetchFailed: the link did not give a whole png, jpg or webp; nothing is left in ``into``.
-        StorageError: ``into`` cannot be written; nothing is left there either.
+        FetchFailed: the link did not give a whole png, jpg or webp.
+        StorageError: ``into`` cannot be written.
     """
-    path = into / f"cutwork-{secrets.token_hex(8)}.part"
     # Faults are values until here, so that no exception of requests is the context of this one.
-    match _refusal(url, settings) or _download(url, settings, path):
+    match _refusal(url, settings) or _download(url, settings, into):
         case Fetched() as fetched:
             return fetched
         case _Fault(code, reason, remedy):
@@ -88,30 +92,49 @@ def _refusal(url: str, settings: Settings) -> _Fault | None:
     return _Fault("host_refused", "the link leads to a host that is not allowed", remedy)
 
 
-def _download(url: str, settings: Settings, path: Path) -> Fetched | _Fault:
-    outcome: Fetched | _Fault | None = None
-    try:
-        with _disk(path), path.open("xb") as file:
-            sink = _Sink(path, file)
-            outcome = _receive(url, settings, sink)
-        outcome = outcome or _inspected(sink)
-        return outcome
-    finally:
-        if not isinstance(outcome, Fetched):
-            path.unlink(missing_ok=True)
+def _download(url: str, settings: Settings, into: Path) -> Fetched | _Fault:
+    with closing(_Sink(into)) as sink:
+        if fault := _receive(url, settings, sink):
+            return fault
+        data = sink.data()
+    shape = inspect_result(data)
+    if isinstance(shape, Defect):
+        return _Fault(shape.code, shape.reason)
+    return Fetched(data, shape.format, shape.width, shape.height)
 
 
 class _Sink:
-    """The file that grows, and its size."""
+    """What was received so far, in pieces that become a file when they are too many."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self.path, self.size = path, 0
-        self._file = file
+    def __init__(self, into: Path) -> None:
+        self.size = 0
+        self._into, self._pieces = into, list[bytes]()
+        self._file: BinaryIO | None = None
 
     def take(self, piece: bytes) -> None:
         self.size += len(piece)
-        with _disk(self.path):
-            self._file.write(piece)
+        self._pieces.append(piece)
+        if self.size > IN_MEMORY:
+            with _disk(self._into):
+                self._write()
+
+    def data(self) -> Data:
+        if self._file is None:
+            return b"".join(self._pieces)
+        with _disk(self._into):
+            self._file.flush()
+            return mmap(self._file.fileno(), 0, access=ACCESS_READ)
+
+    def close(self) -> None:
+        if self._file is not None:
+            with _disk(self._into):
+                self._file.close()
+
+    def _write(self) -> None:
+        if self._file is None:
+            self._file = TemporaryFile(dir=self._into)  # noqa: SIM115 - closed by close
+        self._file.writelines(self._pieces)
+        self._pieces.clear()
 
 
 def _receive(url: str, settings: Settings, sink: _Sink) -> _Fault | None:
@@ -161,14 +184,6 @@ def _copy(response: requests.Response, settings: Settings, sink: _Sink) -> _Faul
             return _too_large(settings)
         sink.take(piece)
     return None
-
-
-def _inspected(sink: _Sink) -> Fetched | _Fault:
-    with _disk(sink.path):
-        shape = inspect_result(sink.path)
-    if isinstance(shape, Defect):
-        return _Fault(shape.code, shape.reason)
-    return Fetched(sink.path, shape.format, shape.width, shape.height)
 
 
 def _network_fault(error: Exception, sink: _Sink) -> _Fault:

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib import import_module
 from io import BytesIO
-from mmap import ACCESS_READ, mmap
-from pathlib import Path
 from typing import Any
 
 from cutwork import anatomy
+from cutwork.anatomy import Data
 from cutwork.errors import InvalidInput
 
 MAX_BYTES = 15 * 1024 * 1024
@@ -130,18 +129,8 @@ def examine(data: bytes) -> Picture:
     return Picture(data, form, width, height, sha256(data).hexdigest())
 
 
-def inspect_result(source: Path | bytes) -> Shape | Defect:
+def inspect_result(data: Data) -> Shape | Defect:
     """Look at a downloaded result: png, jpg or webp, all there, at most 64 megapixels."""
-    if isinstance(source, bytes):
-        return _inspect(source)
-    with source.open("rb") as file:
-        if source.stat().st_size == 0:
-            return _inspect(b"")
-        with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            return _inspect(data)
-
-
-def _inspect(data: bytes | mmap) -> Shape | Defect:
     if not len(data):
         return Defect("truncated", "the file is empty")
     form = sniff(data[:1024])
@@ -159,7 +148,7 @@ def _inspect(data: bytes | mmap) -> Shape | Defect:
     return Shape(form, bones.width, bones.height)
 
 
-def _bones(data: bytes | mmap, form: str, most_scans: int) -> anatomy.Anatomy | None:
+def _bones(data: Data, form: str, most_scans: int) -> anatomy.Anatomy | None:
     match form:
         case "png":
             return anatomy.png(data, MAX_RESULT_PIXELS)

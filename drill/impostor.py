@@ -12,7 +12,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 from urllib.parse import urlencode
-from uuid import uuid4
 
 from requests import Request
 
@@ -194,7 +193,7 @@ class Impostor:
     # --- results
 
     def fetch(self, url: str, *, settings: object, into: Path) -> Fetched:  # noqa: ARG002
-        """What :func:`cutwork.fetching.fetch` does, from the model: the file says whose it is."""
+        """What :func:`cutwork.fetching.fetch` does, from the model: the data say whose they are."""
         self.edges.edge("fetch: before")
         task_id, name, link = url.rpartition("/")[2].rsplit("-", 2)
         task = self.tasks[task_id]
@@ -202,10 +201,8 @@ class Impostor:
         if code is not None:
             raise FetchFailed(HOST, code, "a fault of the drill", permanent=code == "link_dead")
         content = picture(task.job_id, task.number, name)
-        path = into / f"cutwork-{uuid4().hex}.part"
-        path.write_bytes(content)
         self.edges.edge("fetch: after")
-        return Fetched(path, "png", 1, 1)
+        return Fetched(content, "png", 1, 1)
 
     def _fetch_fault(self, task: Task, link: int) -> str | None:
         if self.edges.strikes("result gone"):

@@ -200,7 +200,7 @@ def test_the_address_that_was_looked_at_is_the_one_connected_to(
     settings = Settings.of(result_hosts=f"cdn.example:{good.port}", result_networks="127.0.0.2/32")
     url = f"http://cdn.example:{good.port}/a.png?{SECRET}"
 
-    fetch(url, settings=settings, into=tmp_path).path.unlink()
+    fetch(url, settings=settings, into=tmp_path)
 
     assert resolver.asked == 1
     assert len(good.requests) == 1
@@ -244,7 +244,7 @@ def test_over_tls_the_name_is_asked_for_and_its_certificate_checked(
         result_networks="127.0.0.1/32",
     )
 
-    fetch(f"https://cdn.example:{server.port}/a", settings=settings, into=tmp_path).path.unlink()
+    fetch(f"https://cdn.example:{server.port}/a", settings=settings, into=tmp_path)
     error = failure(f"https://other.example:{server.port}/a", settings, tmp_path)
 
     assert asked == ["cdn.example", "other.example"]

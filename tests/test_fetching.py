@@ -42,6 +42,7 @@ def picture(form: str = "PNG", size: tuple[int, int] = (40, 30)) -> bytes:
 
 
 PNG = picture()
+LARGE = picture(size=(800, 600))
 
 
 class Server:
@@ -197,9 +198,28 @@ def test_a_result_comes_with_its_facts(
 
     got = fetch(link(server.port), settings=sandbox(server.port), into=tmp_path)
 
-    assert got == Fetched(got.path, name, 40, 30)
-    assert got.path.parent == tmp_path
-    assert got.path.read_bytes() == data
+    assert got == Fetched(data, name, 40, 30)
+
+
+def test_a_large_result_is_in_a_file_that_goes_away_with_it(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = start(sized(LARGE))
+
+    def opened() -> int:
+        names = []
+        for one in Path("/proc/self/fd").iterdir():
+            with suppress(FileNotFoundError):  # the one by which they are listed
+                names.append(one.readlink())
+        return sum(tmp_path in one.parents for one in names)
+
+    got = fetch(link(server.port), settings=sandbox(server.port), into=tmp_path)
+
+    assert len(LARGE) > fetching.IN_MEMORY
+    assert got.data[:] == LARGE
+    assert (list(tmp_path.iterdir()), opened()) == ([], 1)
+    del got
+    assert opened() == 0
 
 
 def test_the_signature_arrives_as_it_was_given(
@@ -244,7 +264,7 @@ def test_a_body_in_chunks_and_one_that_ends_with_the_connection_are_taken(
     ):
         server = start(says(answer))
         got = fetch(link(server.port), settings=sandbox(server.port), into=tmp_path)
-        assert got.path.read_bytes() == PNG
+        assert got.data == PNG
 
 
 @pytest.mark.parametrize(
@@ -324,7 +344,7 @@ def test_a_result_of_exactly_the_cap_is_taken(start: Callable[..., Server], tmp_
     for spare, taken in ((0, True), (-1, False)):
         settings = sandbox(server.port, result_max_bytes=str(len(PNG) + spare))
         if taken:
-            assert fetch(link(server.port), settings=settings, into=tmp_path).path.exists()
+            assert fetch(link(server.port), settings=settings, into=tmp_path).data == PNG
         else:
             with pytest.raises(FetchFailed, match="more than"):
                 fetch(link(server.port), settings=settings, into=tmp_path)
@@ -440,7 +460,7 @@ def test_a_result_comes_over_tls(
 
     got = fetch(link(server.port, "https"), settings=https_only(server.port), into=tmp_path)
 
-    assert got.path.read_bytes() == PNG
+    assert got.data == PNG
 
 
 @pytest.mark.usefixtures("trusted")
@@ -592,25 +612,29 @@ def test_proxies_of_the_environment_are_not_asked(
 
     got = fetch(link(server.port), settings=sandbox(server.port), into=tmp_path)
 
-    assert got.path.read_bytes() == PNG
+    assert got.data == PNG
     assert proxy.requests == []
     assert b"Authorization" not in server.requests[0]
 
 
-def test_a_full_disk_is_no_fault_of_the_link(start: Callable[..., Server], tmp_path: Path) -> None:
-    server = start(sized(PNG))
+@pytest.mark.parametrize("room", [1000, len(LARGE) - 1])
+def test_a_full_disk_is_no_fault_of_the_link(
+    room: int, start: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = start(sized(LARGE))
     program = (
         "import resource, signal, sys; from pathlib import Path\n"
         "from cutwork import errors, fetching, settings\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "usual = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, usual[1]))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), usual[1]))\n"
         "chosen = settings.Settings.of(api_url=sys.argv[1])\n"
         "try: fetching.fetch(sys.argv[1] + '/a', settings=chosen, into=Path(sys.argv[2]))\n"
         "except errors.CutworkError as error: print(type(error).__name__, error)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, usual)\n"
     )
-    command = [sys.executable, "-c", program, f"http://127.0.0.1:{server.port}", str(tmp_path)]
+    address = f"http://127.0.0.1:{server.port}"
+    command = [sys.executable, "-c", program, address, str(tmp_path), str(room)]
 
     said = subprocess.check_output(command, timeout=60, text=True)
 
@@ -619,8 +643,12 @@ def test_a_full_disk_is_no_fault_of_the_link(start: Callable[..., Server], tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_that_is_missing_is_a_storage_error(tmp_path: Path) -> None:
+def test_a_directory_that_is_missing_is_a_storage_error(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = start(sized(LARGE))
+
     with pytest.raises(StorageError, match="No such file") as caught:
-        fetch(link(9), settings=sandbox(9), into=tmp_path / "missing")
+        fetch(link(server.port), settings=sandbox(server.port), into=tmp_path / "missing")
 
     assert not isinstance(caught.value, FetchFailed)

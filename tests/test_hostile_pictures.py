@@ -10,6 +10,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import pytest
@@ -156,27 +157,33 @@ CORPUS = [
 def test_each_has_its_outcome(hostile: Hostile, tmp_path: Path) -> None:
     data, path = hostile.make(), tmp_path / "result"
     path.write_bytes(data)
+    inspected = [inspect_result(data)]
 
     try:
         examined = bool(examine(data))
     except InvalidInput:
         examined = False
-    inspected = [inspect_result(data), inspect_result(path)]
+    if data:
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
+            inspected.append(inspect_result(mapped))
 
     assert examined is hostile.examined
-    assert [one.code if isinstance(one, Defect) else "" for one in inspected] == [hostile.code] * 2
+    assert {one.code if isinstance(one, Defect) else "" for one in inspected} == {hostile.code}
 
 
 def test_all_of_them_together_fit_into_little_memory_and_time(tmp_path: Path) -> None:
     for number, hostile in enumerate(CORPUS):
         (tmp_path / f"{number}.bin").write_bytes(hostile.make())
     program = (
-        "import re, resource, sys, pathlib\n"
+        "import mmap, re, resource, sys, pathlib\n"
         "from cutwork import pictures, errors\n"
         "resource.setrlimit(resource.RLIMIT_DATA, (400 << 20, 400 << 20))\n"
         "resource.setrlimit(resource.RLIMIT_CPU, (30, 30))\n"
         "for path in pathlib.Path(sys.argv[1]).glob('*.bin'):\n"
-        "    pictures.inspect_result(path)\n"
+        "    if not path.stat().st_size: continue\n"
+        "    with path.open('rb') as file:\n"
+        "        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)\n"
+        "    pictures.inspect_result(mapped)\n"
         "    try: pictures.examine(path.read_bytes())\n"
         "    except errors.InvalidInput: pass\n"
         "print(re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1])\n"

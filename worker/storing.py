@@ -55,16 +55,13 @@ def _store(tools: Tools, ticket: Ticket, report: Report) -> str:
 def _bring_home(tools: Tools, ticket: Ticket, report: Report, name: str) -> dict[str, Any]:
     link = {"image": report.image, "mask": report.mask}[name]
     got = fetch(link or "", settings=tools.settings, into=Path(gettempdir()))
-    try:
-        if fault := _size_fault(got, report, cropped=ticket.request.crop):
-            raise FetchFailed(shown(link or ""), "wrong_size", fault, permanent=False)
-        # What we keep and hand out tells nothing but the picture; size and hash are of that.
-        stripped = bare.Stripped(got.path, got.format)
-        # The fence is in the name, so that a slow worker cannot overwrite what the row describes.
-        key = f"results/{ticket.job_id}/{name}-{ticket.fence}.{got.format}"
-        uri = tools.storage.put(key, stripped)
-    finally:
-        got.path.unlink(missing_ok=True)
+    if fault := _size_fault(got, report, cropped=ticket.request.crop):
+        raise FetchFailed(shown(link or ""), "wrong_size", fault, permanent=False)
+    # What we keep and hand out tells nothing but the picture; size and hash are of that.
+    stripped = bare.Stripped(got.data, got.format)
+    # The fence is in the name, so that a slow worker cannot overwrite what the row describes.
+    key = f"results/{ticket.job_id}/{name}-{ticket.fence}.{got.format}"
+    uri = tools.storage.put(key, stripped)
     return {
         "uri": uri,
         "size": stripped.size,
