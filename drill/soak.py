@@ -4,6 +4,7 @@
 time is over, stops the faults, waits for rest, and audits. It talks to a sandbox of its own only.
 """
 
+import math
 import os
 import signal
 import time
@@ -70,7 +71,7 @@ class Soak:
         with ExitStack() as undo:
             self._set_up(undo)
             self._trouble(time.monotonic() + self.orders.seconds)
-            self._send_the_rest()
+            self._send_more()
             rested = self._recover()
             found = audit(self._engine, self.settings, self._sandbox.ledger(), OWNER)
             found.expect(rested, "L1: not all jobs came to rest in time")
@@ -140,9 +141,9 @@ class Soak:
             time.sleep(self._chance.uniform(*_PAUSE))
         self._enqueue(orders.jobs)
 
-    def _send_the_rest(self) -> None:
-        """Before the faults stop: on a slow machine most jobs would meet none."""
-        self._emptied({State.QUEUED})
+    def _send_more(self) -> None:
+        """For as long again, if need be: on a slow machine most jobs would meet no fault."""
+        self._emptied({State.QUEUED}, self.orders.seconds)
 
     def _take_the_provider_down(self) -> None:
         """Until the breaker has opened, which it does by itself, as it closes again."""
@@ -251,17 +252,18 @@ class Soak:
             if player.point:
                 player.kill()
             player.signal(signal.SIGCONT)
-        if self._emptied(set(State) - RESTING):
+        if self._emptied(set(State) - RESTING, math.inf):
             return True
         for player in self.players:
             for line in player.log.splitlines()[-_LAST_WORDS:]:
                 self.say(f"{player.name}: {line}")
         return False
 
-    def _emptied(self, states: Set[State]) -> bool:
-        """Whether all jobs leave these states; the time is over when none has for a while."""
-        left, deadline = self.orders.jobs + 1, time.monotonic() + _REST_WITHIN
-        while time.monotonic() < deadline:
+    def _emptied(self, states: Set[State], seconds: float) -> bool:
+        """Whether all jobs leave these states in that time, and never none of them for long."""
+        left, end = self.orders.jobs + 1, time.monotonic() + seconds
+        deadline = time.monotonic() + _REST_WITHIN
+        while time.monotonic() < min(deadline, end):
             self._restart_the_dead()
             self._resume()
             found = self._site.count(*states)
