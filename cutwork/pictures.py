@@ -161,7 +161,8 @@ def _bones(data: Data, form: str, most_scans: int) -> anatomy.Anatomy | None:
 
 def _check_bones(data: bytes, form: str) -> None:
     # What Pillow lets through, or finds out too late: it checks no CRC of a png's pixels, counts
-    # no scans, and sets up a webp's canvas before anybody can look at its size.
+    # no scans, misses the end of one jpg in thirty that has none, and sets up a webp's canvas
+    # before anybody can look at its size.
     bones = _bones(data, form, MAX_SCANS + 1)
     if bones is None:
         return
@@ -170,6 +171,8 @@ def _check_bones(data: bytes, form: str) -> None:
         raise _damaged(form, "its pixels or a chunk are missing, too many, or fail their CRC")
     if bones.scans > MAX_SCANS:
         raise _refuse(f"more than {MAX_SCANS} scans", "must be an ordinary jpg", "save it anew")
+    if form == "jpg" and not bones.whole:
+        raise _damaged(form, "it ends in the middle")
 
 
 def _check_sides(width: int, height: int) -> None:

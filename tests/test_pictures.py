@@ -277,6 +277,12 @@ def test_a_result_is_measured_without_decoding(
         assert inspect_result(mapped) == Shape(name, 64, 48)
 
 
+def test_a_jpg_without_its_end_is_refused_whatever_its_pixels_are() -> None:
+    for _ in range(300):  # noise, of which Pillow takes one picture in thirty for whole
+        with pytest.raises(InvalidInput, match="a damaged jpg"):
+            examine(encode("JPEG")[:-2])
+
+
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
 def test_a_result_cut_at_any_byte_is_never_taken(form: str) -> None:
     data = encode(form, (16, 16))
