@@ -54,7 +54,7 @@ from cutwork.request import Request, outputs_of
 from cutwork.rows import Seen
 from cutwork.schema import in_state, job, notice
 from cutwork.settings import Settings
-from cutwork.states import DONE, RESTING, Attempt, Event, State, before
+from cutwork.states import DONE, RESTING, Attempt, Event, State, before, knows_more
 
 PRIORITIES = range(10)
 _RELINKS = 2
@@ -77,7 +77,8 @@ class Heard(StrEnum):
     NOTED = "noted"  # we know more, the job stands where it stood
     KNOWN = "known"  # nothing new: a duplicate, or out of order
     LATE = "late"  # the job was over; the result is kept on the attempt
-    WRONG_TASK = "wrong_task"  # it speaks of another task: the provider is asked instead
+    WRONG_TASK = "wrong_task"  # it speaks of another task: nothing of it is believed
+    UNSURE = "unsure"  # it may speak of another attempt's task: ask again later
     GONE = "gone"  # no such job or attempt any more
 
 
@@ -321,8 +322,16 @@ def learn(
         return Heard.GONE
     also = _news(row, made, report, via, settings)
     if made.task_id and report.task_id and made.task_id != report.task_id:
+        detail = f"{via} says {report.task_id}, known was {made.task_id}"
+        record(tx, Kind.WRONG_TASK, detail, job_id=row.id, attempt=made.number)
+        # Of two callbacks that disagree, and no reply, the one that brings the end is as good.
+        if via != "callback" or rows.named_by_reply(made) or report.verdict is Verdict.PENDING:
+            rows.set_attempt(tx, made, **also)
+            return _wrong_task(tx, row, made, report, via)
+    doubt = _doubt(tx, row, made, report, settings) if via == "poll" else None
+    if doubt is not None:
         rows.set_attempt(tx, made, **also)
-        return _wrong_task(tx, row, made, report, via)
+        return doubt
     known = _STATE_OF[report.verdict]
     detail = report.detail
     if not rows.learn_attempt(tx, made, known, report=report, via=via, detail=detail, also=also):
@@ -376,7 +385,9 @@ def ring(tx: Connection, job_id: UUID, number: int, report: Report | None) -> He
         return Heard.NOTED
     if learned and rows.move(tx, row, Event.ACCEPTED, due=0, tries=0, error=None):
         return Heard.MOVED
-    if report is not None and report.verdict is Verdict.DONE and _ask_late(tx, row, made):
+    said_done = report is not None and report.verdict is Verdict.DONE
+    may_be_done = knows_more(Attempt.FAILED, Attempt(made.state)) and (made.task_id or task_id)
+    if (said_done or may_be_done) and _ask_late(tx, row, made):
         return Heard.MOVED
     _ask_soon(tx, row, made)
     return Heard.NOTED
@@ -867,8 +878,6 @@ def _wrong_task(tx: Connection, row: Seen, made: Seen, report: Report, via: str)
     Another report is only a reason to ask. If one came before the reply and was believed, what it
     brought is not this job's picture: it is dropped, and the right task is asked about.
     """
-    detail = f"{via} says {report.task_id}, known was {made.task_id}"
-    record(tx, Kind.WRONG_TASK, detail, job_id=row.id, attempt=made.number)
     if via != "reply":
         _ask_soon(tx, row, made)
         return Heard.WRONG_TASK
@@ -884,6 +893,31 @@ def _wrong_task(tx: Connection, row: Seen, made: Seen, report: Report, via: str)
     return Heard.WRONG_TASK
 
 
+def _doubt(
+    tx: Connection, row: Seen, made: Seen, report: Report, settings: Settings
+) -> Heard | None:
+    """Why the provider's answer may be about another attempt's task; None when it is not.
+
+    The question named the task as our POST's reply did, and all is well; or as a callback did,
+    which can name any. What another attempt is known by is not this one's, and while others are
+    being sent, one of their replies may still claim it.
+    """
+    if report.verdict is Verdict.PENDING or rows.named_by_reply(made):
+        return None
+    others = rows.claimants(tx, made, settings)
+    if (owner := next((one for one in others if one.task_id is not None), None)) is None:
+        return Heard.UNSURE if others else None
+    whose = f"attempt {owner.number} of job {owner.job_id}"
+    detail = f"a callback said {made.task_id}, which is known as that of {whose}"
+    record(tx, Kind.WRONG_TASK, detail, job_id=row.id, attempt=made.number)
+    reason = f"{detail}; our own task is unknown, and may have been charged"
+    if made.state == Attempt.SUCCEEDED:  # the link that it brought is dead, as a retry has to know
+        rows.hold(tx, row, "result_gone", reason)
+    elif made.number == row.attempt:
+        rows.hold(tx, row, "wrong_task", reason)
+    return Heard.WRONG_TASK
+
+
 def _ask_soon(tx: Connection, row: Seen, made: Seen) -> None:
     """Bring a waiting job's question forward, but not closer than a pause after the last ring."""
     if row.state != State.WAITING or row.lease is not None:
@@ -894,7 +928,7 @@ def _ask_soon(tx: Connection, row: Seen, made: Seen) -> None:
 
 
 def _ask_late(tx: Connection, row: Seen, made: Seen) -> bool:
-    """A failed or held job is said to be done after all: the provider is asked, nobody pays."""
+    """A failed or held job may be done after all: the provider is asked, nobody pays."""
     clean: dict[str, Any] = {"tries": 0, "error": None, "error_code": None, "decided_by": None}
     if not rows.move(tx, row, Event.LATE_NEWS, **clean):
         return False

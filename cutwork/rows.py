@@ -18,6 +18,7 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
+    or_,
     select,
     update,
 )
@@ -257,6 +258,26 @@ def fetchable(
     if but is not None:
         newest = newest.where(attempt.c.number != but)
     return tx.execute(beyond_snapshot(tx, newest.limit(1))).one_or_none()
+
+
+def named_by_reply(made: Seen) -> bool:
+    """Whether the attempt's task is known from the reply to its POST, as far as the trail goes."""
+    told = [entry["detail"] for entry in made.trail or () if entry["what"] == "reply"]
+    return any(detail.startswith(f"task {made.task_id},"[:200]) for detail in told)
+
+
+def claimants(tx: Connection, made: Seen, settings: Settings) -> list[Seen]:
+    """Other attempts that are known by its task, and those in sending, whose task may be the same.
+
+    Only those which are so young that the provider could still answer for their tasks; what has
+    begun since this transaction did may be missing.
+    """
+    age = settings.submit_timeout + settings.wait_timeout + settings.result_ttl
+    same = or_(attempt.c.task_id == made.task_id, attempt.c.state == Attempt.SENDING)
+    other = or_(attempt.c.job_id != made.job_id, attempt.c.number != made.number)
+    columns = select(attempt.c.job_id, attempt.c.number, attempt.c.task_id)
+    young = attempt.c.intended_at > after(-age)
+    return list(tx.execute(columns.where(young, same, other)))
 
 
 def set_attempt(tx: Connection, made: Seen, **values: Any) -> None:

@@ -6,7 +6,7 @@ its callbacks say. A task is one accepted POST; nobody can take it back.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -63,13 +63,17 @@ class Letter:
 
 @dataclass
 class Impostor:
-    """``post`` and ``get`` answer for the wire, ``fetch`` stands for the download of a result."""
+    """``post`` and ``get`` answer for the wire, ``fetch`` stands for the download of a result.
+
+    ``known`` gives the tasks that are told in the rows: of one of them a lying callback speaks.
+    """
 
     edges: Edges
     chance: Random
     ttl: float
     sender: Callable[[], tuple[str, int]] = field(init=False)
     started: Callable[[Task], None] = field(init=False)
+    known: Callable[[], Sequence[str]] = field(init=False)
     tasks: dict[str, Task] = field(default_factory=dict)
     _charges: Counter[str] = field(default_factory=Counter)
 
@@ -182,13 +186,17 @@ class Impostor:
         if self.edges.strikes("garbage"):
             return Letter(task, final, b'\xff\xfe{"status": 200, "data": ')
         if self.edges.strikes("wrong task id"):
-            data = {**data, "task_id": "task-of-somebody-else"}
+            data = {**data, "task_id": self._task_of_somebody_else(task)}
         if self.edges.strikes("as a form"):
             form = urlencode({"status": 200, **data}).encode()
             return Letter(task, final, form, "application/x-www-form-urlencoded")
         if self.edges.strikes("bare"):
             return Letter(task, final, json.dumps(data).encode())
         return Letter(task, final, json.dumps({"status": 200, "data": data}).encode())
+
+    def _task_of_somebody_else(self, task: Task) -> str:
+        others = [name for name in self.known() if name != task.id]
+        return self.chance.choice(others) if others else "task-of-nobody"
 
     # --- results
 

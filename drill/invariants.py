@@ -100,6 +100,11 @@ class Invariants:
         alarms = [_moment(job.due_at) for job in self.jobs.values() if job.due_at is not None]
         return (min(alarms) - now).total_seconds() if alarms else 60.0
 
+    def task_ids(self) -> list[str]:
+        """The tasks that attempts are known by."""
+        every = (one.task_id for own in self.tries.values() for one in own)
+        return sorted({task_id for task_id in every if task_id is not None})
+
     @property
     def at_rest(self) -> bool:
         return all(job.state in RESTING for job in self.jobs.values())

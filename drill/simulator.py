@@ -165,6 +165,7 @@ class Simulation:
             eye = undo.enter_context(database.read_only(self._place.engine).connect())
             self._invariants = Invariants(eye, self._impostor.charges, self._settings)
             self._impostor.sender, self._impostor.started = self._sender, self._started
+            self._impostor.known = self._invariants.task_ids
             self._clocks.next_alarm = lambda: self._invariants.next_alarm(self._place.time.now)
             faces = disguised(clock, self._chance, self._impostor.fetch, self._new_id)
             undo.enter_context(faces)

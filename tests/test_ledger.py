@@ -10,6 +10,7 @@ from sqlalchemy import update
 from cutwork import gate, ledger, schema
 from cutwork.errors import JobNotFound, WrongState
 from cutwork.ledger import Heard
+from cutwork.report import Report
 from cutwork.states import State
 from tests.world import KEY_ID, LINK, RESULT, SETTINGS, World, done, failed, pending
 
@@ -316,6 +317,60 @@ def test_the_reply_corrects_an_early_callback_that_lied_about_its_task(world: Wo
     assert world.learn(ticket, done("task-1"), "poll") is Heard.MOVED
 
 
+def test_of_two_callbacks_that_disagree_the_one_that_brings_the_end_is_believed(
+    world: World,
+) -> None:
+    ticket = world.uncertain()
+    world.learn(ticket, pending("task-of-somebody-else"))
+    assert world.learn(ticket, pending("task-1")) is Heard.WRONG_TASK
+    assert world.learn(ticket, done("task-1")) is Heard.MOVED
+    assert world.job(ticket.job_id).task_id == "task-1"
+    assert world.events(ticket.job_id).count("wrong_task") == 2
+
+
+def test_a_task_that_only_a_callback_named_is_asked_about(world: World) -> None:
+    ticket = world.uncertain()
+    world.do(ledger.ring, ticket.job_id, 1, pending("task-1"))
+    assert world.learn(ticket, done("task-1"), "poll") is Heard.MOVED
+
+
+@pytest.mark.parametrize("report", [done(), failed()], ids=["done", "failed"])
+def test_the_end_of_a_task_that_another_job_is_known_by_is_not_believed(
+    world: World, report: Report
+) -> None:
+    other, ticket = world.waiting(), world.uncertain()
+    world.do(ledger.ring, ticket.job_id, 1, done("task-1"))
+    assert world.learn(ticket, report, "poll") is Heard.WRONG_TASK
+    job = world.job(ticket.job_id)
+    assert job.state == State.HELD
+    assert job.error is not None
+    assert job.error["code"] == "wrong_task"
+    assert str(other.job_id) in job.error["message"]
+    assert world.learn(other, report, "poll") is Heard.MOVED
+
+
+def test_no_fresh_link_is_taken_from_a_task_that_another_job_is_known_by(world: World) -> None:
+    world.waiting()
+    ticket = world.uncertain()
+    assert world.learn(ticket, done("task-1")) is Heard.MOVED
+    store = world.claim_store(ticket.job_id)
+    world.do(ledger.not_stored, store, "link_dead", "403", SETTINGS, permanent=True)
+    assert world.learn(ticket, done("task-1"), "poll") is Heard.WRONG_TASK
+    job = world.job(ticket.job_id)
+    assert job.state == State.HELD
+    assert job.error is not None
+    assert job.error["code"] == "result_gone"
+
+
+def test_a_task_that_a_reply_may_still_claim_is_not_taken_yet(world: World) -> None:
+    ticket, other = world.uncertain(), world.submitting()
+    world.do(ledger.ring, ticket.job_id, 1, done("task-1"))
+    assert world.learn(ticket, done("task-1"), "poll") is Heard.UNSURE
+    assert world.state(ticket.job_id) == State.WAITING
+    world.learn(other, pending("task-2"), "reply")
+    assert world.learn(ticket, done("task-1"), "poll") is Heard.MOVED
+
+
 def test_a_callback_without_what_was_asked_for_only_rings_the_alarm(world: World) -> None:
     ticket = world.waiting(output_type=3)
     report = replace(done(), mask=None)
@@ -462,6 +517,27 @@ def test_the_claim_of_a_success_of_a_failed_job_is_asked_about(world: World) -> 
     assert world.do(ledger.release_checks, KEY_ID, 10, 30.0) == [ticket.job_id]
     assert world.learn(ticket, done(), "poll") is Heard.MOVED
     assert world.state(ticket.job_id) == State.STORING
+
+
+def test_an_unreadable_callback_of_a_job_that_ended_without_its_tasks_end_is_asked_about(
+    world: World,
+) -> None:
+    ticket = world.uncertain(on_uncertain="fail")
+    world.ring(ticket.job_id)
+    world.do(ledger.settle, SETTINGS)
+    assert world.do(ledger.hear, ticket.job_id, 1, None, SETTINGS) is Heard.NOTED
+    assert world.state(ticket.job_id) == State.FAILED
+    world.learn(ticket, pending(), "reply")
+    assert world.do(ledger.hear, ticket.job_id, 1, None, SETTINGS) is Heard.MOVED
+    assert world.do(ledger.release_checks, KEY_ID, 10, 30.0) == [ticket.job_id]
+    assert world.learn(ticket, done(), "poll") is Heard.MOVED
+
+
+def test_an_unreadable_callback_of_a_task_that_failed_is_not_asked_about(world: World) -> None:
+    ticket = world.waiting()
+    world.learn(ticket, failed(-7))
+    assert world.do(ledger.hear, ticket.job_id, 1, None, SETTINGS) is Heard.NOTED
+    assert world.state(ticket.job_id) == State.FAILED
 
 
 def test_a_failure_of_another_task_is_undone_by_the_reply(world: World) -> None:

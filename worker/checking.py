@@ -60,7 +60,9 @@ def record(tx: Connection, *, answer: Answer | Unasked, ticket: Ticket, settings
         case Report():
             heard = ledger.learn(tx, ticket.job_id, ticket.number, answer, "poll", settings)
             if heard is not ledger.Heard.MOVED:
-                again(f"the provider says {answer.verdict}, which was known")
+                unsure = heard is ledger.Heard.UNSURE
+                why = "maybe of another's task" if unsure else "which was known"
+                again(f"the provider says {answer.verdict}, {why}")
         case Missing():
             ledger.task_gone(tx, ticket, settings)
         case KeyRefused(message):

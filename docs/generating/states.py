@@ -51,6 +51,10 @@ REMEDIES = {
         "the result is larger than `CUTWORK_RESULT_MAX_BYTES`, or its header promises too many pixels",
         "Raise the limit, restart the workers, retry while the link lives",
     ),
+    "wrong_task": (
+        "only a callback named the task, the reply being lost, and another job is known by the same one",
+        "Look at the provider's list of tasks, then retry (may pay twice) or cancel. With `CUTWORK_CALLBACK_TRUST=payload` a callback that brings the result still completes it",
+    ),
     "uncertain": (
         "nobody knows whether the submit arrived, and the policy says hold, fail, or no further payment",
         "Look at the bill, then retry (may pay twice) or cancel. A late callback still completes it",
