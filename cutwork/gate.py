@@ -25,8 +25,8 @@ from cutwork.clock import after, now
 from cutwork.events import Kind, record
 from cutwork.settings import Settings
 
-# Without a Retry-After: 1, 2, 4 … seconds for refusals in a row.
-_LONGEST_BACK_OFF = 60.0
+# Without a Retry-After: 1, 2, 4 … seconds for refusals with no answer between them.
+_LONGEST_BACK_OFF, _MOST_THROTTLES = 60.0, 7
 _SHORTEST_RETRY_AFTER, _LONGEST_RETRY_AFTER = 1.0, 3600.0
 _FORGIVEN_AFTER = 60.0
 # A refused key is seldom mended within seconds; its probes are a minute apart, and then an hour.
@@ -76,6 +76,7 @@ class Gate:
     probe_until: datetime | None = None
     ramp_at: datetime | None = None
     bad: int = 0
+    throttles: int = 0
 
     @property
     def open(self) -> bool:
@@ -94,7 +95,7 @@ class Gate:
     @property
     def watched(self) -> bool:
         """Whether answers have to be counted: something went wrong not long ago."""
-        return self.trips > 0 or self.bad > 0
+        return self.trips > 0 or self.bad > 0 or self.throttles > 0
 
     @property
     def condition(self) -> str:
@@ -123,24 +124,27 @@ class Gate:
         """How many jobs may be with the provider at once."""
         return max(1, math.floor(settings.max_in_flight * self.pace(settings)))
 
-    def permits(self, rate: float) -> int:
-        """How many requests may be released now."""
+    def permits(self, rate: float, share: float = 1.0) -> int:
+        """How many requests may be released now, at the ``share`` of the rate that ``pace`` gives.
+
+        What is not worked off yet counts at the whole rate, at which it was perhaps released.
+        """
         if not self.open:
             return 0
         ahead = max(self.free_at - self.at, timedelta(0)).total_seconds()
-        free = max(0, math.floor(burst(rate) - ahead * rate + 1e-9))
+        free = max(0, math.floor(burst(rate * share) - ahead * rate + 1e-9))
         if not self.tripped:
             return free
         probing = self.probe_until is not None and self.probe_until > self.at
         return 0 if probing else min(1, free)
 
-    def opens_in(self, rate: float) -> float | None:
-        """Seconds until the next permit; None while somebody must resume the key first."""
+    def opens_in(self, rate: float, share: float = 1.0) -> float | None:
+        """Seconds until the next of these permits; None while somebody must resume the key."""
         if self.paused:
             return None
         closed = (self.closed_until - self.at).total_seconds() if self.closed_until else 0.0
         ahead = (self.free_at - self.at).total_seconds()
-        return max(0.0, closed, ahead - (burst(rate) - 1) / rate)
+        return max(0.0, closed, ahead - (burst(rate * share) - 1) / rate)
 
 
 def burst(rate: float) -> float:
@@ -201,20 +205,20 @@ class LatePermits:
 
     def __init__(self, tx: Connection, key_id: str, settings: Settings) -> None:
         self._tx, self._gate, self._taken = tx, _locked(tx, key_id), 0
-        self._rate = settings.rate * (self._gate.pace(settings) if self._gate else 1.0)
+        self._rate, self._share = settings.rate, self._gate.pace(settings) if self._gate else 1.0
 
     def take(self) -> bool:
         """Whether there is another one now."""
         found = self._gate
         if found is not None:
-            if found.permits(self._rate) - self._taken < 1 and not found.tripped:
+            if found.permits(self._rate, self._share) - self._taken < 1 and not found.tripped:
                 return False
             self._taken += 1
         return True
 
     def spend(self) -> None:
         if self._gate is not None and self._taken:
-            spend(self._tx, self._gate, self._taken, self._rate)
+            spend(self._tx, self._gate, self._taken, self._rate * self._share)
 
 
 def send_probe(tx: Connection, gate: Gate, job_id: UUID, seconds: float) -> None:
@@ -229,20 +233,30 @@ def recall_probe(tx: Connection, key_id: str, job_id: UUID) -> None:
 
 
 def answered(tx: Connection, key_id: str, job_id: UUID, settings: Settings) -> None:
-    """The provider answered a request as it should; to be called for a ``watched`` gate."""
+    """The provider answered a request as it should; to be called for a ``watched`` gate.
+
+    One such answer takes back what one 429 did to the next pause: where the provider refuses now
+    and then whatever the rate, pauses stay short.
+    """
     row = _locked_row(tx, key_id)
     if row is None:
         return
     found = _gate(row)
+    if found.tripped and found.probe != job_id:
+        return  # it was on its way before the breaker opened, and proves nothing of now
+    # Nor does what comes while the gate is closed.
+    values: dict[str, Any] = {}
+    if row.throttles and found.open:
+        values["throttles"] = row.throttles - 1
     if found.tripped:
-        if found.probe != job_id:
-            return  # it was on its way before the breaker opened, and proves nothing of now
-        _update(tx, key_id, **_CLEAN | {"trips": row.trips, "ramp_at": now()}, reason=None)
+        values |= _CLEAN | {"trips": row.trips, "ramp_at": now(), "reason": None}
         record(tx, Kind.CLOSED, "the probe was answered: the rate grows back", key_id=key_id)
     elif found.trips and found.pace(settings) >= 1:
-        _update(tx, key_id, **_CLEAN)
-    else:
-        _update(tx, key_id, **_counted(row, settings, good=1))
+        values |= _CLEAN
+    elif found.trips or found.bad:
+        values |= _counted(row, settings, good=1)
+    if values:
+        _update(tx, key_id, **values)
 
 
 def failed(tx: Connection, key_id: str, job_id: UUID, reason: str, settings: Settings) -> None:
@@ -282,8 +296,8 @@ def throttle(tx: Connection, key_id: str, retry_after: float | None) -> float:
         return retry_after or 1.0
     left = (row.closed_until - row.at).total_seconds() if row.closed_until else -math.inf
     recent = left > -_FORGIVEN_AFTER
-    throttles = row.throttles + (left <= 0) if recent else 1
-    seconds = min(_LONGEST_BACK_OFF, 2.0 ** min(throttles - 1, 10))
+    throttles = min(row.throttles + (left <= 0), _MOST_THROTTLES) if recent else 1
+    seconds = min(_LONGEST_BACK_OFF, 2.0 ** (throttles - 1))
     if retry_after is not None:
         seconds = min(max(retry_after, _SHORTEST_RETRY_AFTER), _LONGEST_RETRY_AFTER)
     if left >= seconds or (left > 0 and retry_after is None):
@@ -359,6 +373,7 @@ def _gate(row: Row[Any]) -> Gate:
         row.probe_until,
         row.ramp_at,
         row.bad,
+        row.throttles,
     )
 
 

@@ -111,17 +111,18 @@ def _closed(one: Gate, flying: int, settings: Settings) -> str:
     """Why the gate lets nothing through; "" when it is open."""
     if one.paused:
         return f"Key {one.key_id} is paused ({one.reason}): `cutwork resume` lets jobs go"
-    rate = settings.rate * one.pace(settings)
-    opens_in = one.opens_in(rate) or 0.0
+    share = one.pace(settings)
+    opens_in, permits = one.opens_in(settings.rate, share) or 0.0, one.permits(settings.rate, share)
     if one.tripped and not one.open:
         return f"Key {one.key_id} is stopped, and tried again in {opens_in:.0f} s ({one.reason})"
     if not one.open:
         return f"Key {one.key_id} is closed for {opens_in:.0f} s ({one.reason})"
-    if one.tripped and not one.permits(rate):
+    if one.tripped and not permits:
         return f"Key {one.key_id} is stopped but for one job that tries it ({one.reason})"
     if flying >= one.slots(settings):
         return f"Key {one.key_id} has {flying} in flight, which is as many as it may have"
-    if not one.permits(rate):
+    if not permits:
+        rate = settings.rate * share
         return f"Key {one.key_id} is at its rate of {rate:g}/s for {opens_in:.1f} s"
     return ""
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, create_engine, insert, select, update
 
@@ -99,23 +99,25 @@ def at(tx: Connection, moment: datetime) -> Gate:
 
 
 rates = st.sampled_from([0.01, 0.3, 1.0, 2.0, 3.0, 7.5, 40.0, 1000.0])
+shares = st.sampled_from([0.1, 0.5, 1.0])
 pauses = st.floats(0, 3) | st.sampled_from([0.0, 1e-6, 0.5, 1 / 3, 3600.0])
 
 
 @settings(deadline=None)
-@given(rates, st.lists(st.tuples(pauses, st.integers(1, 50)), max_size=30))
+@given(rates, st.lists(st.tuples(pauses, st.integers(1, 50), shares), max_size=30))
+@example(5.0, [(0.0, 1, 1.0), (0.13, 1, 0.1)])
 def test_no_window_ever_holds_more_than_the_rate_allows(
-    virtual: Engine, rate: float, wishes: list[tuple[float, int]]
+    virtual: Engine, rate: float, wishes: list[tuple[float, int, float]]
 ) -> None:
     moment, takes = START, list[tuple[datetime, int]]()
     with virtual.connect() as tx, tx.begin():
         begin(tx)
-        for pause, wanted in wishes:
+        for pause, wanted, share in wishes:
             moment += timedelta(seconds=pause)
             found = at(tx, moment)
-            permits = min(wanted, found.permits(rate))
+            permits = min(wanted, found.permits(rate, share))
             if permits:
-                gate.spend(tx, found, permits, rate)
+                gate.spend(tx, found, permits, rate * share)
                 takes.append((moment, permits))
 
     # The column counts microseconds, so each take may round half of one away.
@@ -273,7 +275,33 @@ def test_429s_in_a_row_close_it_longer_up_to_a_minute(tx: Connection) -> None:
         opened_ago(tx, 1)
 
     assert closed == [1, 2, 4, 8, 16, 32, 60, 60, 60]
-    assert throttles(tx) == 9
+    assert throttles(tx) == 7
+
+
+def test_each_answer_between_429s_makes_the_next_pause_shorter(tx: Connection) -> None:
+    for _ in range(9):
+        gate.throttle(tx, KEY, None)
+        opened_ago(tx, 1)
+    assert current(tx).watched
+    for _ in range(4):
+        gate.answered(tx, KEY, JOB, CARE)
+
+    assert gate.throttle(tx, KEY, None) == 8.0
+    opened_ago(tx, 1)
+    for _ in range(9):
+        gate.answered(tx, KEY, JOB, CARE)
+    assert not current(tx).watched
+    assert gate.throttle(tx, KEY, None) == 1.0
+
+
+def test_an_answer_that_comes_while_the_gate_is_closed_is_of_the_time_before(
+    tx: Connection,
+) -> None:
+    gate.throttle(tx, KEY, None)
+    gate.answered(tx, KEY, JOB, CARE)
+    opened_ago(tx, 1)
+
+    assert gate.throttle(tx, KEY, None) == 2.0
 
 
 def test_after_a_quiet_minute_the_back_off_begins_anew(tx: Connection) -> None:

@@ -118,19 +118,19 @@ class Reconciler:
         if closed and checking.lapsed:
             ledger.drop_messages(tx, closed)
         for one in gates:
-            rate, ttl = settings.rate * one.pace(settings), settings.permit_ttl
-            permits = one.permits(rate)
+            share, ttl = one.pace(settings), settings.permit_ttl
+            permits = one.permits(settings.rate, share)
             room = min(permits, check_room) if due[State.WAITING] else 0
             checks = ledger.release_checks(tx, one.key_id, room, ttl, checking.lapsed > 0)
             slots = one.slots(settings) - flying.get(one.key_id, 0)
             room = min(permits - len(checks), submit_room, slots)
             submits = ledger.release_submits(tx, one.key_id, room, ttl, submitting.lapsed > 0)
-            self._account(tx, one, [*checks, *submits], rate)
+            self._account(tx, one, [*checks, *submits], settings.rate * share)
             check_room, submit_room = check_room - len(checks), submit_room - len(submits)
             released["check"] += checks
             released["submit"] += submits
         self._seen_at = max((one.at for one in gates), default=self._seen_at)
-        waits = [one.opens_in(settings.rate * one.pace(settings)) for one in gates]
+        waits = [one.opens_in(settings.rate, one.pace(settings)) for one in gates]
         return released, min((wait for wait in waits if wait), default=_LONGEST_PAUSE)
 
     def _affordable(self, tx: Connection, lane: Lane, gates: Sequence[Gate]) -> int:
