@@ -1,6 +1,5 @@
 """``python -m bench [--full] [WORK …]``: measure, print one table, keep the figures as JSON."""
 
-import json
 import platform
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 import click
 import psutil
 
-from . import works
+from . import keeping, works
 from .measuring import Seen, Verdict, Work, as_json, judge, measure
 from .place import Place
 
@@ -30,28 +29,30 @@ PEERS = ("dramatiq", "oban", "pgqueuer", "procrastinate")
 @click.argument("names", nargs=-1, metavar="[WORK]…")
 @click.option("--full", is_flag=True, help="Also what takes minutes; more rounds.")
 @click.option("--rounds", type=click.IntRange(1), help="2 by default, 5 with --full.")
-def main(names: tuple[str, ...], full: bool, rounds: int | None) -> None:
-    """Measure the works (all, or those named) against ceilings and peers in the same run."""
+@click.option("--keep", is_flag=True, help="Of the works that are named, too.")
+def main(names: tuple[str, ...], full: bool, rounds: int | None, keep: bool) -> None:
+    """Measure the works (all, or those named) against ceilings and peers in the same run.
+
+    What is measured of all is kept in ``bench/results``; of those that are named only if asked.
+    """
     if unknown := set(names) - set(MODULES):
         raise click.UsageError(f"no work {', '.join(unknown)}; there are {', '.join(MODULES)}")
     place, began = Place.here(quick=not full), time.monotonic()
     rounds = rounds or (5 if full else 2)
-    measured: list[dict[str, Any]] = []
+    measured: list[keeping.Kept] = []
     kept = RESULTS / f"{'full' if full else 'quick'}.json"
+    before = keeping.read(kept) if names else []
     facts = {**_facts(), "rounds": rounds}
     for work in _works(names or tuple(MODULES), place):
         seen = measure(work, rounds, lambda line: click.echo(line, err=True))
         for line in _table(work, seen):
             click.echo(line)
-        measured.append(as_json(work, seen))
-        took = time.monotonic() - began
-        if not names:  # after each, so that a run that is broken off has measured something
-            RESULTS.mkdir(exist_ok=True)
-            told = {**facts, "seconds": round(took), "works": measured}
-            kept.write_text(json.dumps(told, indent=1) + "\n")
-    if not names:
+        measured.append({**as_json(work, seen), **facts})
+        if keep or not names:  # after each, so that a run that is broken off has measured something
+            keeping.write(kept, keeping.renew(before, measured))
+    if keep or not names:
         click.echo(f"\nkept in {kept}; again: python -m bench{' --full' if full else ''}")
-    click.echo(f"{took:.0f} s")
+    click.echo(f"{time.monotonic() - began:.0f} s")
 
 
 def _works(names: tuple[str, ...], place: Place) -> Iterator[Work]:

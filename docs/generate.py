@@ -94,19 +94,18 @@ def findings() -> str:
 
 def performance() -> str:
     """The figures of the latest round of benchmarks, a work after the other."""
-    kept = json.loads(RESULTS.read_text(encoding="utf-8"))
-    cores, rounds, packages = kept["cores"], kept["rounds"], kept["packages"]
-    versions = ", ".join(f"{name} {number}" for name, number in sorted(packages.items()))
-    lines = [
-        f"Commit `{kept['commit']}`, {cores} cores, Python {kept['python']}, medians of {rounds}"
-        f" rounds, {kept['seconds']} s in all. {versions}.\n"
-    ]
-    for work in kept["works"]:
+    works = json.loads(RESULTS.read_text(encoding="utf-8"))["works"]
+    latest = max(works, key=lambda work: str(work["at"]))
+    versions = ", ".join(f"{name} {number}" for name, number in sorted(latest["packages"].items()))
+    lines = [f"{latest['cores']} cores, Python {latest['python']}, {versions}.\n"]
+    for work in works:
         lines += [f"\n**{work['work']}**\n", "| | | figures |", "|---|---|---|"]
         for way in work["ways"]:
             figures = ", ".join(_figure(*one) for one in way["figures"].items())
             lines.append(f"| {way['role']} | {way['name']} | {figures or way['missing']} |")
         lines += ["", *(_goal(goal) for goal in work["goals"])]
+        day, rounds = work["at"][:10], work["rounds"]
+        lines.append(f"* measured of `{work['commit']}` on {day}, medians of {rounds} rounds")
     return "\n".join([*lines, ""])
 
 
@@ -127,10 +126,9 @@ def _goal(goal: dict[str, Any]) -> str:
 
 def chart() -> str:
     """The rates of each work as bars, as shares of the fastest way's; an SVG picture."""
-    kept = json.loads(RESULTS.read_text(encoding="utf-8"))
     rows: list[str] = []
     top = 10
-    for work in kept["works"]:
+    for work in json.loads(RESULTS.read_text(encoding="utf-8"))["works"]:
         ways = [way for way in work["ways"] if "rate" in way["figures"]]
         if len(ways) < 2:
             continue

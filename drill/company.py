@@ -139,9 +139,9 @@ class Clocks:
         pauses: list[float] = []
 
         def ended(lived: bool) -> None:
-            if lived:
+            if lived and self._running[number] is None:
                 self._running[number] = reconciler
-            else:
+            else:  # it died, or another has taken its place while it stood
                 self._alive.remove(reconciler)
                 reconciler.close()
             self._look_in(number, self._pause(pauses))

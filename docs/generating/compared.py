@@ -10,9 +10,9 @@ _ROLES = ("ours", "hand-made", "peer")
 
 def table() -> str:
     """Rates of each work that others do as well, ours first."""
-    kept = json.loads(RESULTS.read_text(encoding="utf-8"))
+    works = json.loads(RESULTS.read_text(encoding="utf-8"))["works"]
     head = "| work | who | a second | of ours |\n|---|---|---|---|"
-    return "\n".join([head, *(row for work in kept["works"] for row in _rows(work)), ""])
+    return "\n".join([head, *(row for work in works for row in _rows(work)), ""])
 
 
 def _rows(work: dict[str, Any]) -> list[str]:
