@@ -322,12 +322,8 @@ def learn(
         return Heard.GONE
     also = _news(row, made, report, via, settings)
     if made.task_id and report.task_id and made.task_id != report.task_id:
-        detail = f"{via} says {report.task_id}, known was {made.task_id}"
-        record(tx, Kind.WRONG_TASK, detail, job_id=row.id, attempt=made.number)
-        # Of two callbacks that disagree, and no reply, the one that brings the end is as good.
-        if via != "callback" or rows.named_by_reply(made) or report.verdict is Verdict.PENDING:
-            rows.set_attempt(tx, made, **also)
-            return _wrong_task(tx, row, made, report, via)
+        rows.set_attempt(tx, made, **also)
+        return _wrong_task(tx, row, made, report, via)
     doubt = _doubt(tx, row, made, report, settings) if via == "poll" else None
     if doubt is not None:
         rows.set_attempt(tx, made, **also)
@@ -368,25 +364,25 @@ def hear(
 def ring(tx: Connection, job_id: UUID, number: int, report: Report | None) -> Heard:
     """A callback that proves nothing but that the provider knows the attempt: ask it now.
 
-    It was accepted, so it is not paid for again; a task id is taken when we have none, because the
-    provider will be asked about it. At most one question in two seconds, however many rings.
+    It was accepted, so it is not paid for again. Where no reply told a task id, the callback's is
+    taken, because it will be asked about. At most one question in two seconds, however many rings.
     """
     row, made = rows.locked(tx, job_id), rows.attempt_of(tx, job_id, number)
     if row is None or made is None:
         return Heard.GONE
-    task_id = report.task_id if report else None
+    task_id = _task_to_ask(made, report)
     proof = Report(Verdict.PENDING, task_id=task_id)
     also = rows.heard(made, "it proves nothing by itself, so the provider is asked")
     known = Attempt.ACCEPTED
     learned = rows.learn_attempt(tx, made, known, report=proof, via="callback", also=also)
     if not learned:
-        rows.set_attempt(tx, made, task_id=made.task_id or task_id)
+        rows.set_attempt(tx, made, task_id=task_id)
     if number != row.attempt:
         return Heard.NOTED
     if learned and rows.move(tx, row, Event.ACCEPTED, due=0, tries=0, error=None):
         return Heard.MOVED
     said_done = report is not None and report.verdict is Verdict.DONE
-    may_be_done = knows_more(Attempt.FAILED, Attempt(made.state)) and (made.task_id or task_id)
+    may_be_done = task_id and knows_more(Attempt.FAILED, Attempt(made.state))
     if (said_done or may_be_done) and _ask_late(tx, row, made):
         return Heard.MOVED
     _ask_soon(tx, row, made)
@@ -878,7 +874,14 @@ def _wrong_task(tx: Connection, row: Seen, made: Seen, report: Report, via: str)
     Another report is only a reason to ask. If one came before the reply and was believed, what it
     brought is not this job's picture: it is dropped, and the right task is asked about.
     """
+    detail = f"{via} says {report.task_id}, known was {made.task_id}"
+    record(tx, Kind.WRONG_TASK, detail, job_id=row.id, attempt=made.number)
     if via != "reply":
+        named = _task_to_ask(made, report) if via == "callback" else made.task_id
+        if named != made.task_id:
+            rows.set_attempt(tx, made, task_id=named)
+            if report.verdict is Verdict.DONE and made.number == row.attempt:
+                _ask_late(tx, row, made)
         _ask_soon(tx, row, made)
         return Heard.WRONG_TASK
     values = {"task_id": report.task_id, "report": None, "finished_at": None}
@@ -891,6 +894,18 @@ def _wrong_task(tx: Connection, row: Seen, made: Seen, report: Report, via: str)
         if not rows.move(tx, row, Event.ACCEPTED, **again):
             rows.move(tx, row, Event.LATE_NEWS, **again)
     return Heard.WRONG_TASK
+
+
+def _task_to_ask(made: Seen, report: Report | None) -> str | None:
+    """Which task an attempt is asked about, a callback having come: the one that the reply named.
+
+    Without a reply it is the first that a callback named; one that tells an end knows better.
+    """
+    told = report.task_id if report else None
+    if made.task_id is None or report is None or told is None:
+        return made.task_id or told
+    ends = report.verdict is not Verdict.PENDING and knows_more(Attempt.FAILED, Attempt(made.state))
+    return told if ends and not rows.named_by_reply(made) else made.task_id
 
 
 def _doubt(

@@ -290,7 +290,10 @@ def set_attempt(tx: Connection, made: Seen, **values: Any) -> None:
 def trail(made: Seen, what: str, detail: str = "", **facts: Any) -> dict[str, Any]:
     """The attempt's trail with one entry more, as a column to write along with others."""
     entry = {"at": made.at.isoformat(), "what": what, "detail": detail[:200], **facts}
-    return {"trail": [*(made.trail or []), entry][-LONGEST_TRAIL:]}
+    entries = [*(made.trail or []), entry]
+    if len(entries) > LONGEST_TRAIL:  # what the reply said is looked up: it is never the one to go
+        entries.remove(next(one for one in entries if one["what"] != "reply"))
+    return {"trail": entries}
 
 
 def heard(made: Seen, detail: str) -> dict[str, Any]:

@@ -317,15 +317,38 @@ def test_the_reply_corrects_an_early_callback_that_lied_about_its_task(world: Wo
     assert world.learn(ticket, done("task-1"), "poll") is Heard.MOVED
 
 
-def test_of_two_callbacks_that_disagree_the_one_that_brings_the_end_is_believed(
+@pytest.mark.parametrize("trust", ["payload", "confirm"])
+def test_of_two_callbacks_that_disagree_the_one_that_tells_an_end_is_asked_about(
+    world: World, trust: str
+) -> None:
+    ticket, settings = world.uncertain(), replace(SETTINGS, callback_trust=trust)
+    for report in (pending("task-of-somebody-else"), pending("task-1"), done("task-2")):
+        world.do(ledger.hear, ticket.job_id, 1, report, settings)
+        assert world.state(ticket.job_id) == State.WAITING
+    assert world.claim_check(ticket.job_id).task_id == "task-2"
+
+
+def test_a_claim_of_success_that_names_another_task_is_asked_about_though_the_job_failed(
     world: World,
 ) -> None:
-    ticket = world.uncertain()
+    ticket = world.uncertain(on_uncertain="fail")
     world.learn(ticket, pending("task-of-somebody-else"))
-    assert world.learn(ticket, pending("task-1")) is Heard.WRONG_TASK
-    assert world.learn(ticket, done("task-1")) is Heard.MOVED
-    assert world.job(ticket.job_id).task_id == "task-1"
-    assert world.events(ticket.job_id).count("wrong_task") == 2
+    with world.engine.begin() as tx:
+        same = schema.job.c.id == ticket.job_id
+        tx.execute(update(schema.job).where(same).values(state="failed", due_at=None))
+    assert world.learn(ticket, done("task-1")) is Heard.WRONG_TASK
+    assert world.claim_check(ticket.job_id).task_id == "task-1"
+
+
+def test_no_callback_renames_a_task_that_the_reply_named_however_long_its_trail(
+    world: World,
+) -> None:
+    ticket = world.waiting()
+    for _ in range(60):
+        world.do(ledger.hear, ticket.job_id, 1, None, SETTINGS)
+    assert len(world.attempt(ticket.job_id)["trail"]) == 50
+    assert world.learn(ticket, done("task-2")) is Heard.WRONG_TASK
+    assert world.claim_check(ticket.job_id).task_id == "task-1"
 
 
 def test_a_task_that_only_a_callback_named_is_asked_about(world: World) -> None:

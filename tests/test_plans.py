@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import (
@@ -67,6 +69,11 @@ CROWD: list[tuple[State, float | None, str | None, int]] = [
     (State.STORING, -1, "message", FEW),
 ]
 SETTINGS = Settings()
+
+
+def doubting(tx: Connection) -> object:
+    made: Any = SimpleNamespace(job_id=UUID(int=1), number=1, task_id="task-1")
+    return ledger.rows.claimants(tx, made, SETTINGS)
 
 
 def guarding(tx: Connection) -> object:
@@ -349,6 +356,7 @@ def test_a_hot_statement_finds_its_jobs_by_an_index_of_unfinished_ones(
         (budget.spent, "cutwork_attempt", "ix_cutwork_attempt_intended_at"),
         (lambda tx: pace.learn(tx, SETTINGS), "cutwork_attempt", "ix_cutwork_attempt_intended_at"),
         (guarding, "cutwork_attempt", "ix_cutwork_attempt_intended_at"),
+        (doubting, "cutwork_attempt", "ix_cutwork_attempt_intended_at"),
         (guarding, "cutwork_event", "ix_cutwork_event_kind_at"),
         (lambda tx: budget.note(tx, SETTINGS), "cutwork_event", "ix_cutwork_event_kind_at"),
         (lambda tx: ledger.purgeable(tx, MONTH), "cutwork_job", "ix_cutwork_job_finished"),
@@ -359,7 +367,7 @@ def test_a_hot_statement_finds_its_jobs_by_an_index_of_unfinished_ones(
         ),
     ],
     ids=[
-        "budget", "pace", "guard's submits", "guard's events", "budget's event",
+        "budget", "pace", "guard's submits", "other attempts", "guard's events", "budget's event",
         "purge", "purge of results",
     ],
 )  # fmt: skip
