@@ -37,6 +37,7 @@ class Task:
     ended_at: float = 0.0
     link: int = 1
     dead_links: bool = False
+    denied: bool = False
     replied: bool = False
 
     @property
@@ -146,12 +147,14 @@ class Impostor:
         return reply
 
     def _answer(self, task_id: str) -> Reply:
-        for kind, status in (("query 404", 404), ("query 500", 500), ("query 401", 401)):
-            if self.edges.strikes(kind):
-                return _error(status, "no such task" if status == 404 else "no")
-        if self.edges.strikes("query 429"):
-            return _error(429, "too many")
         task = self.tasks.get(task_id)
+        if self.edges.strikes("query 404"):
+            if task is not None:
+                task.denied = True
+            return _error(404, "no such task")
+        for kind, status in (("query 500", 500), ("query 401", 401), ("query 429", 429)):
+            if self.edges.strikes(kind):
+                return _error(status, "no")
         if task is None or (task.final and self.edges.seconds() - task.ended_at > self.ttl):
             return _error(404, "no such task")
         task.link += 1

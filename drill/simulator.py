@@ -310,8 +310,10 @@ class Simulation:
         for task in self._impostor.tasks.values():
             state = self._invariants.jobs[task.job_id].state
             told = self._post.answered.get(task.id, 0)
-            # A result whose links are all dead cannot be had, and the next attempt may fail.
-            if told and task.state == 1 and not task.dead_links and state == "failed":
+            # A result whose links are all dead cannot be had, nor one that the provider denied, and
+            # the next attempt may fail.
+            can_be_had = task.state == 1 and not (task.dead_links or task.denied)
+            if told and can_be_had and state == "failed":
                 raise Violation(f"S3: {task.job_id} failed, and its paid result was told")
         query = "SELECT id, result_attempt, result FROM cutwork_job WHERE state = 'succeeded'"
         for job_id, number, result in self._rows(query):
