@@ -98,16 +98,6 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
     started.close()
 
 
-@pytest.fixture(autouse=True)
-def untraced_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tracing lines takes as long again as running them: what runs long is marked ``no_cover``.
-
-    Other tests run the same lines. The processes that such a test starts are not traced either.
-    """
-    if request.node.get_closest_marker("no_cover"):
-        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-
-
 def pytest_configure(config: pytest.Config) -> None:
     prepare(config, Services(os.environ))
 

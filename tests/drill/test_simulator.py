@@ -33,11 +33,7 @@ def place() -> Iterator[Place]:
 
 
 @pytest.mark.timeout(1500)  # what turns in circles ends by itself; what waits for itself does not
-def test_the_invariants_hold_for_every_seed_and_each_trouble_has_happened(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # Processes that are started count lines too, which takes a sixth of this test's time.
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+def test_the_invariants_hold_for_every_seed_and_each_trouble_has_happened() -> None:
     sys.stdout.write(f"CUTWORK_TEST_SEED={BASE} CUTWORK_TEST_SEEDS={SEEDS}\n")
     happened: Counter[str] = Counter()
     for _seed, came in simulate_all(range(BASE, BASE + SEEDS), JOBS, processes=2):
