@@ -81,6 +81,10 @@ _LOCK_PATIENCE = {
     "mariadb": "SET SESSION innodb_lock_wait_timeout = 1",
 }
 
+# A plan that PostgreSQL made while the tables were small is kept for as long as nobody analyzes
+# them, and reads all of what has come since. Whatever is asked often has an index.
+_PLANS = {"postgresql": "SET enable_seqscan = off; SET jit = off"}
+
 
 def engine(url: str, *, pool_size: int = 5, patient: bool = True) -> Engine:
     """An engine for roles; connects lazily.
@@ -113,7 +117,7 @@ def engine(url: str, *, pool_size: int = 5, patient: bool = True) -> Engine:
     else:
         options["connect_args"] = {"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60}
     made = _create(parsed, **options)
-    _bound_waiting(made, patient)
+    _tell_new_connections(made, patient)
     _ping_the_idle(made)
 
     @hooks.listens_for(made, "handle_error")
@@ -125,18 +129,18 @@ def engine(url: str, *, pool_size: int = 5, patient: bool = True) -> Engine:
     return made
 
 
-def _bound_waiting(made: Engine, patient: bool) -> None:
-    """What each new connection is told about waiting, for others and by others."""
+def _tell_new_connections(made: Engine, patient: bool) -> None:
+    """How long to wait for others, and others for it, and how to find rows."""
     kind = made.url.get_backend_name()
-    bounds = [_IDLE_PATIENCE.get(kind), None if patient else _LOCK_PATIENCE.get(kind)]
+    told = [_IDLE_PATIENCE, *([] if patient else [_LOCK_PATIENCE]), _PLANS]
 
     @hooks.listens_for(made, "connect")
     def tell(connection: Any, _record: Any) -> None:
-        for bound in filter(None, bounds):
+        for words in filter(None, (each.get(kind) for each in told)):
             # MySQL has no such variable, and a server that goes away is met at the next statement.
             with suppress(Exception):
                 with connection.cursor() as cursor:
-                    cursor.execute(bound)
+                    cursor.execute(words)
                 connection.commit()
 
 

@@ -153,7 +153,7 @@ def wake(tx: Connection) -> int:
         places = turns.next_turns(tx, owner, priority, len(ids))
         given += [{"job": one, "place": at} for one, at in zip(ids, places, strict=True)]
     if given:
-        same = and_(job.c.id == bindparam("job"), in_state(State.QUEUED))
+        same = job.c.id == bindparam("job")  # and no more: the rows are locked
         tx.execute(update(job).where(same).values(turn=bindparam("place")), given)
     return len(given)
 

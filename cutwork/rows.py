@@ -145,16 +145,18 @@ def release(
             record(tx, Kind.LEASE_LOST, detail, job_id=row.id, attempt=row.attempt)
     ids = [row.id for row in got]
     if ids:
-        named = _naming(tx.dialect.name, state, tuple(changes))
+        named = _naming(tx.dialect.name, tuple(changes))
         tx.execute(named, {"those": ids, "permit": permit, **changes})
     return ids
 
 
 @cache
-def _naming(dialect: str, state: State, also: tuple[str, ...]) -> Update:
+def _naming(dialect: str, also: tuple[str, ...]) -> Update:
+    # The rows are locked, so their state need not be asked for again; a server that thinks that few
+    # jobs have it would go through all of them, looking for the ids.
     values = {"lease": MESSAGE, "due_at": after(bindparam("permit", type_=Float))}
     values |= {name: bindparam(name, type_=job.c[name].type) for name in also}
-    return update(job).where(database.among(dialect, job.c.id), in_state(state)).values(**values)
+    return update(job).where(database.among(dialect, job.c.id)).values(**values)
 
 
 def _lock_first(

@@ -49,6 +49,7 @@ CHEAP = HOT | {
     "ix_cutwork_notice_due_at",
     "PRIMARY",
     "pk_cutwork_job",
+    "pk_cutwork_owner",
     "sqlite_autoindex_cutwork_job_1",
 }
 LATER = 3600

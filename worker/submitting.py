@@ -25,7 +25,7 @@ from cutwork.provider import (
 )
 from cutwork.report import Report, Verdict
 from cutwork.request import Request
-from cutwork.schema import in_state, job
+from cutwork.schema import job
 from cutwork.settings import Settings
 from cutwork.states import State
 
@@ -63,8 +63,9 @@ class Parcel:
 def orders(tools: Tools, job_ids: Sequence[UUID]) -> list[Order]:
     """Those of the jobs that are still to be submitted, read at once."""
     with database.read_only(tools.engine).connect() as tx:
-        rows = tx.execute(_released(tx.dialect.name), {"those": job_ids}).all()
-    return [order for row in rows if (order := _order(tools, row))]
+        rows = tx.execute(_these(tx.dialect.name), {"those": job_ids}).all()
+    released = [row for row in rows if (row.state, row.lease) == (State.QUEUED, lanes.MESSAGE)]
+    return [order for row in released if (order := _order(tools, row))]
 
 
 def _order(tools: Tools, row: Row[Any]) -> Order | None:
@@ -78,10 +79,11 @@ def _order(tools: Tools, row: Row[Any]) -> Order | None:
 
 
 @cache
-def _released(dialect: str) -> Select[Any]:
-    columns = select(job.c.id, job.c.request, job.c.key_id, job.c.trace)
-    released = columns.where(in_state(State.QUEUED), job.c.lease == lanes.MESSAGE)
-    return released.where(database.among(dialect, job.c.id))
+def _these(dialect: str) -> Select[Any]:
+    columns = select(
+        *(job.c[name] for name in ("id", "request", "key_id", "trace", "state", "lease"))
+    )
+    return columns.where(database.among(dialect, job.c.id))
 
 
 def submit(tools: Tools, order: Order) -> None:
