@@ -86,11 +86,11 @@ _LOCK_PATIENCE = {
 _PLANS = {"postgresql": "SET enable_seqscan = off; SET jit = off"}
 
 
-def engine(url: str, *, pool_size: int = 5, patient: bool = True) -> Engine:
+def engine(url: str, *, pool_size: int = 5, patient: bool = True, sweeping: bool = False) -> Engine:
     """An engine for roles; connects lazily.
 
     One that is not ``patient`` waits half a second for a row that somebody has locked: its
-    transactions carry the jobs of many.
+    transactions carry the jobs of many. One that is ``sweeping`` is there to count whole tables.
 
     Raises:
         InvalidSetting: the URL is malformed, or its database or driver is not at hand.
@@ -117,7 +117,7 @@ def engine(url: str, *, pool_size: int = 5, patient: bool = True) -> Engine:
     else:
         options["connect_args"] = {"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60}
     made = _create(parsed, **options)
-    _tell_new_connections(made, patient)
+    _tell_new_connections(made, patient, sweeping)
     _ping_the_idle(made)
 
     @hooks.listens_for(made, "handle_error")
@@ -129,10 +129,12 @@ def engine(url: str, *, pool_size: int = 5, patient: bool = True) -> Engine:
     return made
 
 
-def _tell_new_connections(made: Engine, patient: bool) -> None:
+def _tell_new_connections(made: Engine, patient: bool, sweeping: bool) -> None:
     """How long to wait for others, and others for it, and how to find rows."""
     kind = made.url.get_backend_name()
-    told = [_IDLE_PATIENCE, *([] if patient else [_LOCK_PATIENCE]), _PLANS]
+    told = [_IDLE_PATIENCE]
+    told += [] if patient else [_LOCK_PATIENCE]
+    told += [] if sweeping else [_PLANS]
 
     @hooks.listens_for(made, "connect")
     def tell(connection: Any, _record: Any) -> None:

@@ -148,7 +148,7 @@ def serve(host: str, port: int, ready: Callable[[], object] = lambda: None) -> N
     """
     settings = current()
     log.configure(settings)
-    engine = database.engine(settings.database, pool_size=2)
+    engine = database.engine(settings.database, pool_size=2, sweeping=True)
     database.ensure_ready(engine)
     exporter = Exporter(engine, settings)
     server = _bound(host, port, exporter)

@@ -926,9 +926,11 @@ def _doubt(
     detail = f"a callback said {made.task_id}, which is known as that of {whose}"
     record(tx, Kind.WRONG_TASK, detail, job_id=row.id, attempt=made.number)
     reason = f"{detail}; our own task is unknown, and may have been charged"
+    if row.state != State.WAITING:  # a callback brought the end while we asked
+        return Heard.WRONG_TASK
     if made.state == Attempt.SUCCEEDED:  # the link that it brought is dead, as a retry has to know
         rows.hold(tx, row, "result_gone", reason)
-    elif made.number == row.attempt:
+    else:
         rows.hold(tx, row, "wrong_task", reason)
     return Heard.WRONG_TASK
 

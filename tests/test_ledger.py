@@ -372,6 +372,18 @@ def test_the_end_of_a_task_that_another_job_is_known_by_is_not_believed(
     assert world.learn(other, report, "poll") is Heard.MOVED
 
 
+def test_an_answer_about_anothers_task_does_not_stop_a_result_that_came_meanwhile(
+    world: World,
+) -> None:
+    world.waiting()
+    ticket = world.uncertain()
+    world.learn(ticket, pending("task-1"))
+    world.claim_check(ticket.job_id)
+    assert world.learn(ticket, done("task-1")) is Heard.MOVED
+    assert world.learn(ticket, done("task-1"), "poll") is Heard.WRONG_TASK
+    assert world.state(ticket.job_id) == State.STORING
+
+
 def test_no_fresh_link_is_taken_from_a_task_that_another_job_is_known_by(world: World) -> None:
     world.waiting()
     ticket = world.uncertain()
