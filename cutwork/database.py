@@ -207,14 +207,18 @@ def among(dialect: str, column: Column[Any]) -> ColumnElement[bool]:
     return column.in_(bindparam("those", expanding=True))
 
 
-class _Ids(TypeDecorator[Sequence[UUID]]):
-    """PostgreSQL's text for an array of ids: the driver would bind them one by one, in Python."""
+class _Ids(TypeDecorator[Sequence[UUID | str]]):
+    """PostgreSQL's text for an array of ids: the driver would bind them one by one, in Python.
+
+    They may be in hexadecimal already.
+    """
 
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Sequence[UUID] | None, _dialect: Dialect) -> str:
-        return f"{{{','.join([one.hex for one in value or ()])}}}"
+    def process_bind_param(self, value: Sequence[UUID | str] | None, _dialect: Dialect) -> str:
+        words = [one if isinstance(one, str) else one.hex for one in value or ()]
+        return f"{{{','.join(words)}}}"
 
 
 def is_contention(error: DBAPIError) -> bool:

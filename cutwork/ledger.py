@@ -48,7 +48,7 @@ from cutwork.errors import InputPurged, JobNotFound, WrongState
 from cutwork.events import Kind, record
 from cutwork.gate import Gate
 from cutwork.lanes import MESSAGE, WORKER
-from cutwork.page import RING_PAUSE, After, page
+from cutwork.page import After, page
 from cutwork.report import Report, Verdict, failure
 from cutwork.request import Request, outputs_of
 from cutwork.rows import Seen
@@ -61,6 +61,8 @@ _RELINKS = 2
 _PREPARATIONS = 10
 # So many questions in a row stay without a final answer before an old job is held.
 _QUESTIONS = 5
+# A callback that is only a reason to ask does so at most once in so many seconds.
+_RING_PAUSE = 2.0
 # A second try that the guard stops is looked at again so many seconds later.
 _GUARDED = 30.0
 _STATE_OF = {
@@ -234,7 +236,7 @@ def claim(
     out or was given anew for another key than ``key_id``, or the key's gate has closed since.
     """
     row = rows.locked(tx, job_id)
-    if row is None or row.state != State.QUEUED or row.lease != MESSAGE or not row.live:
+    if row is None or row.state != State.QUEUED or not rows.is_named(row):
         return None
     if key_id not in (None, row.key_id) or _must_wait(tx, row, settings):
         return None
@@ -487,7 +489,7 @@ def not_stored(
         return _ask_for_link(tx, row, ticket, reason, settings)
     if permanent:
         return rows.hold(tx, row, code, reason)
-    if not row.link_live:
+    if row.result_expires_at is None or row.result_expires_at <= row.at:
         return _ask_for_link(tx, row, ticket, f"{reason}; the link has died since", settings)
     due = policy.back_off(row.tries)
     return rows.touch(tx, row, due=due, tries=rows.one_more(row.tries), error=reason[:500])
@@ -749,7 +751,7 @@ def _lease(state: State, settings: Settings) -> float:
 
 def _take(tx: Connection, job_id: UUID, state: State, settings: Settings) -> Ticket | None:
     row = rows.locked(tx, job_id)
-    if row is None or row.state != state or row.lease != MESSAGE or not row.live:
+    if row is None or row.state != state or not rows.is_named(row):
         return None
     number = row.result_attempt if state is State.STORING else row.attempt
     made = rows.attempt_of(tx, job_id, number)
@@ -813,7 +815,7 @@ def _apply_policy(tx: Connection, row: Seen, settings: Settings, stopped: str | 
 
 
 def _done(tx: Connection, row: Seen, number: int, via: str, settings: Settings) -> Heard:
-    others = [one for one in rows.attempts_of(tx, row.id) if one.number != number]
+    others = rows.attempts_of(tx, row.id, but=number)
     if any(one.state == Attempt.SUCCEEDED for one in others):
         record(tx, Kind.SECOND_CHARGE, "", job_id=row.id, attempt=number)
     moved = rows.move(
@@ -939,7 +941,8 @@ def _ask_soon(tx: Connection, row: Seen, made: Seen) -> None:
     """Bring a waiting job's question forward, but not closer than a pause after the last ring."""
     if row.state != State.WAITING or row.lease is not None:
         return
-    pause = RING_PAUSE if made.heard_recently else 0.0
+    since = made.at - timedelta(seconds=_RING_PAUSE)
+    pause = _RING_PAUSE if made.heard_at is not None and made.heard_at > since else 0.0
     if row.due_at > made.at + timedelta(seconds=pause):
         rows.touch(tx, row, due=pause)
 

@@ -35,8 +35,6 @@ from sqlalchemy import (
 from cutwork import clock, database, recordset, wake
 from cutwork.schema import attempt, job
 
-# A callback that is only a reason to ask does so at most once in so many seconds.
-RING_PAUSE = 2.0
 # What the verbs look at. The rest is for those who read a job, and costs time to fetch.
 _COLD = (
     "idempotency_key",
@@ -51,16 +49,13 @@ _COLD = (
     "input_purged_at",
     "result_purged_at",
 )
-_COLD_OF_ATTEMPTS = ("fence", "decided_by", "seconds", "heard_at")
+_COLD_OF_ATTEMPTS = ("fence", "decided_by", "seconds")
 JOBS: Select[Any] = select(
     *(column for column in job.c if column.name not in _COLD),
-    (job.c.due_at > clock.now()).label("live"),
-    (job.c.result_expires_at > clock.now()).label("link_live"),
     clock.now().label("at"),
 )
 ATTEMPTS: Select[Any] = select(
     *(column for column in attempt.c if column.name not in _COLD_OF_ATTEMPTS),
-    (attempt.c.heard_at > clock.after(-RING_PAUSE)).label("heard_recently"),
     clock.now().label("at"),
 )
 INTENTS = insert(attempt).values(intended_at=clock.now())
@@ -118,11 +113,7 @@ class Shape:
 
 
 class Line:
-    """A locked row as it was read or decided: its columns, and what a page selects along."""
-
-    live: bool
-    link_live: bool
-    heard_recently: bool | None
+    """A locked row as it was read or decided: its columns, and ``at``, when it was read."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.__dict__ = values
@@ -134,10 +125,33 @@ class Line:
         """The line with these changes. A verb that has the old one goes on seeing the old one."""
         changed = self.__dict__ | values
         for name, value in values.items():
-            then = type(value) is After
-            if then:
-                changed[name] = self.at + timedelta(seconds=value.seconds)
+            if isinstance(value, After):
+                seconds: Any = value.seconds  # a number: a page has its sums done beforehand
+                changed[name] = self.at + timedelta(seconds=seconds)
         return Line(changed)
+
+
+class Record:
+    """A locked row, and all that verbs have changed in it since it was read."""
+
+    __slots__ = ("_line", "_unseen", "changes", "key")
+
+    def __init__(self, key: Key, line: Line) -> None:
+        self.key = key
+        self.changes: Changes = {}
+        self._line = line
+        self._unseen: Changes = {}
+
+    @property
+    def line(self) -> Line:
+        """What the next verb sees. Mostly there is none, so it is made when it is asked for."""
+        if self._unseen:
+            self._line, self._unseen = self._line.but(self._unseen), {}
+        return self._line
+
+    def change(self, values: Changes) -> None:
+        self.changes = self.changes | values
+        self._unseen = self._unseen | values
 
 
 def _lines(result: Result[Any]) -> Iterator[Line]:
@@ -158,26 +172,37 @@ class Page:
     """
 
     tx: Connection
-    jobs: dict[UUID, Line] = field(default_factory=dict)
-    attempts: dict[UUID, dict[int, Line]] = field(default_factory=dict)
-    _new: list[dict[str, Any]] = field(default_factory=list)
-    _jobs: dict[UUID, Changes] = field(default_factory=dict)
-    _attempts: dict[Key, Changes] = field(default_factory=dict)
-    _keys: dict[UUID, Key] = field(default_factory=dict)
-    _answers: dict[Hashable, Any] = field(default_factory=dict)
     at_end: list[Callable[[], None]] = field(default_factory=list)
+    _jobs: dict[UUID, Record] = field(default_factory=dict)
+    _attempts: dict[UUID, dict[int, Record]] = field(default_factory=dict)
+    _new: list[dict[str, Any]] = field(default_factory=list)
+    _answers: dict[Hashable, Any] = field(default_factory=dict)
 
     def read(self, job_ids: Iterable[UUID]) -> None:
         """Lock the jobs, in the order of their ids, and read them and their attempts."""
         wanted, dialect = sorted(set(job_ids)), self.tx.dialect.name
+        tried = []
         for line in _lines(self.tx.execute(_locked_jobs(dialect), {"those": wanted})):
-            self.jobs[line.id], self.attempts[line.id] = line, {}
-            self._keys[line.id] = (line.id, line.state, line.fence)
-        if any(line.attempt for line in self.jobs.values()):
-            for line in _lines(
-                self.tx.execute(_their_attempts(dialect), {"those": list(self.jobs)})
-            ):
-                self.attempts[line.job_id][line.number] = line
+            self._jobs[line.id] = Record((line.id, line.state, line.fence), line)
+            self._attempts[line.id] = {}
+            if line.attempt:
+                tried.append(line.id)
+        if tried:
+            for line in _lines(self.tx.execute(_their_attempts(dialect), {"those": tried})):
+                record = Record((line.job_id, line.number), line)
+                self._attempts[line.job_id][line.number] = record
+
+    def job(self, job_id: UUID) -> Line | None:
+        record = self._jobs.get(job_id)
+        return record.line if record else None
+
+    def attempt(self, job_id: UUID, number: int) -> Line | None:
+        record = self._attempts.get(job_id, {}).get(number)
+        return record.line if record else None
+
+    def attempts(self, job_id: UUID, but: int | None) -> list[Line]:
+        made = self._attempts.get(job_id, {})
+        return [record.line for number, record in made.items() if number != but]
 
     def once(self, question: Hashable, ask: Callable[[], Any]) -> Any:
         """The answer to what the whole page asks once."""
@@ -190,23 +215,15 @@ class Page:
 
     def change_job(self, line: Line, values: Changes) -> bool:
         """Whether the line is still as the verb saw it."""
-        present = self.jobs[line.id]
+        record = self._jobs[line.id]
+        present = record.line
         if (present.state, present.fence) != (line.state, line.fence):
             return False
-        self._jobs.setdefault(line.id, {}).update(values)
-        changed = present.but(values)
-        ends, dies = changed.due_at, changed.result_expires_at
-        changed.live = ends is not None and ends > changed.at
-        changed.link_live = dies is not None and dies > changed.at
-        self.jobs[line.id] = changed
+        record.change(values)
         return True
 
     def change_attempt(self, line: Line, values: Changes) -> None:
-        self._attempts.setdefault((line.job_id, line.number), {}).update(values)
-        made = self.attempts[line.job_id]
-        changed = made[line.number].but(values)
-        changed.heard_recently = changed.heard_recently or "heard_at" in values
-        made[line.number] = changed
+        self._attempts[line.job_id][line.number].change(values)
 
     def write(self) -> None:
         """Send what has changed, one statement for each kind of change.
@@ -221,11 +238,12 @@ class Page:
             self.tx.execute(_intents(tuple(columns)), recordset.dump(columns))
         elif self._new:
             self.tx.execute(INTENTS, self._new)
-        mine = ((self._keys[job_id], values) for job_id, values in self._jobs.items())
-        for table, changes in ((attempt, self._attempts.items()), (job, mine)):
+        attempts = (record for made in self._attempts.values() for record in made.values())
+        for table, records in ((attempt, attempts), (job, self._jobs.values())):
             alike: dict[Shape, list[tuple[Key, Changes]]] = defaultdict(list)
-            for key, values in changes:
-                alike[_shape_of(values)].append((key, values))
+            for record in records:
+                if record.changes:
+                    alike[_shape_of(record.changes)].append((record.key, record.changes))
             for shape, those in alike.items():
                 if _send(self.tx, table, shape, those) != len(those):
                     raise OvertakenError(f"a row of {table.name} went on though it was locked")
@@ -310,9 +328,10 @@ def _send(
     shared = {f"new_{name}": new.pop(name)[0] for name in shape.alike} if alike else {}
     keys = zip(_KEYS[table], zip(*(key for key, _ in changes), strict=True), strict=True)
     own: dict[str, Sequence[Any]] = {f"was_{name}": column for name, column in keys}
+    identity = f"was_{_KEYS[table][0]}"
+    own[identity] = those = [one.hex for one in own[identity]]
     own |= {f"new_{name}": column for name, column in new.items()}
     made = _update_of_rows(table, shape, together=alike)
-    those = [key[0] for key, _ in changes]
     return tx.execute(made, {**recordset.dump(own), **shared, "those": those}).rowcount
 
 

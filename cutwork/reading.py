@@ -25,13 +25,7 @@ def parse(text: str | bytes) -> object | None:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig")
-        decoded: object = json.loads(
-            text,
-            object_pairs_hook=_unique,
-            parse_int=_short_int,
-            parse_float=_finite,
-            parse_constant=_refuse,
-        )
+        decoded: object = _decode(text)
     except (ValueError, RecursionError):
         return None
     return decoded
@@ -43,7 +37,10 @@ def plain(text: str, *, hide: Iterable[str] = ()) -> str:
     Removed: control and formatting characters, the texts in ``hide`` (in any case, even if broken
     by spaces or escapes), queries and credentials of URLs, and words as long as a token.
     """
-    words = "".join(map(_printable, text[:4000])).split()
+    text = text[:4000]
+    if not text.isprintable():
+        text = "".join(map(_printable, text))
+    words = text.split()
     line = " ".join(_OPAQUE.sub("…", _without_query(word)) for word in words)
     # A text that is shorter cannot hold it, and to make the pattern costs a millisecond.
     for secret in (one for one in hide if 0 < len(one) <= len(line)):
@@ -61,7 +58,7 @@ def number(value: object) -> int | float | None:
 
 def whole(value: object) -> int | None:
     """A 32-bit integer, however it was written (7, 7.0, "7"); None for anything else."""
-    told = number(value)
+    told = value if type(value) is int else number(value)
     if told is None or not -_INT32 <= told < _INT32:
         return None
     return int(told) if told == int(told) else None
@@ -105,3 +102,11 @@ def _finite(digits: str) -> float:
 
 def _refuse(constant: str) -> object:
     raise ValueError(f"{constant} is not JSON")
+
+
+_decode = json.JSONDecoder(
+    object_pairs_hook=_unique,
+    parse_int=_short_int,
+    parse_float=_finite,
+    parse_constant=_refuse,
+).decode

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from cutwork.reading import number, parse, plain, whole
@@ -112,7 +113,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, for the attempt's row. The links in it are secrets."""
-        return {**{name: getattr(self, name) for name in _FIELDS}, "verdict": self.verdict.value}
+        return dict(zip(_FIELDS, _values(self), strict=True)) | {"verdict": self.verdict.value}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "Report":
@@ -120,6 +121,7 @@ class Report:
 
 
 _FIELDS = tuple(item.name for item in fields(Report))
+_values = attrgetter(*_FIELDS)
 
 
 def failure(state: int) -> Failure:

@@ -50,7 +50,7 @@ _ATTEMPT = ATTEMPTS.where(
 
 def locked(tx: Connection, job_id: UUID) -> Seen | None:
     if (page := open_on(tx)) is not None:
-        return page.jobs.get(job_id)
+        return page.job(job_id)
     row: Seen | None = tx.execute(_LOCKED, {"job": job_id}).one_or_none()
     return row
 
@@ -99,10 +99,15 @@ def touch(tx: Connection, row: Seen, *, due: float, **changes: Any) -> bool:
     return compare_and_set(tx, row, {"lease": None, "due_at": After(due), **changes})
 
 
-def compare_and_set(tx: Connection, row: Seen, values: Mapping[str, Any]) -> bool:
+def compare_and_set(tx: Connection, row: Seen, values: dict[str, Any]) -> bool:
     if (page := open_on(tx)) is not None and isinstance(row, Line):
-        return page.change_job(row, dict(values))
-    return change(tx, job, (row.id, row.state, row.fence), dict(values))
+        return page.change_job(row, values)
+    return change(tx, job, (row.id, row.state, row.fence), values)
+
+
+def is_named(row: Seen) -> bool:
+    """Whether a message names the job, and its permit has not run out."""
+    return bool(row.lease == MESSAGE and row.due_at > row.at)
 
 
 def is_due(state: State) -> ColumnElement[bool]:
@@ -223,16 +228,18 @@ def add_attempt(tx: Connection, **values: Any) -> None:
 
 
 def attempt_of(tx: Connection, job_id: UUID, number: int) -> Seen | None:
-    if (page := open_on(tx)) is not None and job_id in page.attempts:
-        return page.attempts[job_id].get(number)
+    if (page := open_on(tx)) is not None:
+        return page.attempt(job_id, number)
     return tx.execute(_ATTEMPT, {"job": job_id, "number": number}).one_or_none()
 
 
-def attempts_of(tx: Connection, job_id: UUID) -> list[Seen]:
-    if (page := open_on(tx)) is not None and job_id in page.attempts:
-        return list(page.attempts[job_id].values())
+def attempts_of(tx: Connection, job_id: UUID, *, but: int | None = None) -> Sequence[Seen]:
+    """The job's attempts, ``but`` one."""
+    if (page := open_on(tx)) is not None:
+        return page.attempts(job_id, but)
     columns = select(attempt.c.number, attempt.c.state, attempt.c.provider_state)
-    return list(tx.execute(beyond_snapshot(tx, columns.where(attempt.c.job_id == job_id))))
+    made = tx.execute(beyond_snapshot(tx, columns.where(attempt.c.job_id == job_id)))
+    return [one for one in made if one.number != but]
 
 
 def paid_of(made: Iterable[Seen]) -> int:
@@ -250,7 +257,7 @@ def fetchable(
     """The job's latest attempt, ``but`` one, whose result was made and whose link should live."""
     if (page := open_on(tx)) is not None:  # the database does not know yet what the page decided
         age = timedelta(seconds=settings.result_ttl)
-        made = [one for one in page.attempts.get(job_id, {}).values() if one.number != but]
+        made = page.attempts(job_id, but)
         good = [one for one in made if one.state == Attempt.SUCCEEDED and one.report is not None]
         alive = [one for one in good if one.finished_at > one.at - age]
         return max(alive, key=lambda one: int(one.number), default=None)

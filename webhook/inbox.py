@@ -140,13 +140,12 @@ class Inbox:
 
     def _write(self, tx: Connection, batch: list[Hearing]) -> list[Heard]:
         with ledger.together(tx, [one.job_id for one in batch]):
-            heard = [
+            for one in batch:
+                one.facts, one.trace = ledger.known(tx, one.job_id, one.attempt)
+            return [
                 ledger.hear(tx, one.job_id, one.attempt, one.report, self._settings)
                 for one in batch
             ]
-            for one in batch:
-                one.facts, one.trace = ledger.known(tx, one.job_id, one.attempt)
-        return heard
 
 
 def _is_down(error: Exception, dialect: str) -> bool:

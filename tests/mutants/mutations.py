@@ -83,7 +83,7 @@ MUTATIONS: list[Mutation] = [
          "new[name].count(new[name][0]) == len(changes)", "new[name]",
          "test_verbs_together_do_what_they_do_one_by_one[postgresql-2]"),
         ("S4", "page_forgets", "a verb sees what those before it on the page decided",
-         "        self.jobs[line.id] = changed\n", "",
+         "        self._unseen = self._unseen | values\n", "",
          "test_claims_and_stores_together"),
     ),
     *_of(
@@ -99,6 +99,13 @@ MUTATIONS: list[Mutation] = [
         ("S7", "knowledge_falls", "an attempt's state only rises",
          "if not knows_more(known, Attempt(made.state)):", "if False:",
          "test_every_order_of_the_same_news_ends_in_the_same_row"),
+    ),
+    *_of(
+        "rows",
+        "test_ledger.py",
+        ("S10", "permit_never_lapses", "a permit that ran out is not used",
+         "row.lease == MESSAGE and row.due_at > row.at", "row.lease == MESSAGE",
+         "test_a_permit_that_ran_out_is_not_used"),
     ),
     *_of(
         "ledger",
@@ -133,10 +140,6 @@ MUTATIONS: list[Mutation] = [
          "rows.move(tx, row, Event.LOST, due=grace,",
          "rows.move(tx, row, Event.NOT_SENT, due=grace,",
          "test_a_dead_workers_submit_becomes_uncertain_when_its_lease_runs_out"),
-        ("S10", "permit_never_lapses", "a permit that ran out is not used",
-         "row.lease != MESSAGE or not row.live:\n        return None\n    if key_id",
-         "row.lease != MESSAGE:\n        return None\n    if key_id",
-         "test_a_permit_that_ran_out_is_not_used"),
         ("S5", "any_task_will_do", "a report of another task is not this job's",
          "if made.task_id and report.task_id and made.task_id != report.task_id:", "if False:",
          "test_a_callback_that_names_another_task_completes_nothing"),
