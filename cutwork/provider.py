@@ -10,17 +10,18 @@ keeps to limits of its own; a name that it finds too late is not connected to an
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import quote
+from functools import partial
 from uuid import uuid4
 
-from requests import Request, RequestException
+from requests import PreparedRequest, RequestException
 from urllib3.exceptions import HTTPError
 
 from cutwork import form, wire
+from cutwork.errors import InvalidInput
 from cutwork.reading import plain
 from cutwork.reply import Reply, why
 from cutwork.report import Report, Verdict
@@ -152,11 +153,21 @@ class Provider:
         Raises:
             InvalidInput: there is neither or both of ``image`` and ``image_url``.
         """
-        parts = form.parts(fields, image, image_url, callback_url)
+        if (image is None) == (image_url is None):
+            got = "neither" if image is None else "both"
+            raise InvalidInput("image", got, "must be given as a file or as an address")
         if not form.sendable(key):
             return KeyRefused(_UNSENDABLE, None)
         settings, hide = self._settings, form.secrets(key, callback_url)
-        request = form.request(settings, "POST", settings.submit_path, key, files=parts)
+        request = partial(
+            form.submission,
+            settings,
+            key,
+            fields,
+            image=image,
+            image_url=image_url,
+            callback_url=callback_url,
+        )
         sent = self._exchange(request, settings.submit_timeout, hide, idle=wire.SURELY_ALIVE)
         return sent if isinstance(sent, NotSent) else _submitted(sent, tuple(wanted), hide)
 
@@ -185,17 +196,21 @@ class Provider:
 
     def _ask(self, task_id: str, key: str) -> Reply | NotSent:
         settings, hide = self._settings, form.secrets(key, None)
-        path = settings.query_path.replace("{task_id}", quote(task_id, safe=""))
-        request = form.request(settings, "GET", path, key)
+        request = partial(form.question, settings, key, task_id)
         return self._exchange(request, settings.query_timeout, hide)
 
     def _exchange(
-        self, request: Request, seconds: float, hide: Sequence[str], *, idle: float = math.inf
+        self,
+        request: Callable[[], PreparedRequest],
+        seconds: float,
+        hide: Sequence[str],
+        *,
+        idle: float = math.inf,
     ) -> Reply | NotSent:
         with self._kept.borrow(idle) as adapter, wire.exchange(seconds) as exchange:
             try:
                 timeout = (self._settings.connect_timeout, seconds)
-                sent = adapter.send(request.prepare(), stream=True, timeout=timeout)
+                sent = adapter.send(request(), stream=True, timeout=timeout)
                 with closing(sent) as response:
                     return Reply.read(response, hide)
             # ValueError: a URL or a header that cannot be written.

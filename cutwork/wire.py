@@ -28,6 +28,8 @@ _SETTLED = 0.02
 # Servers keep an idle connection for seconds at least: one that idled for less carries a request as
 # surely as a new one. The death of an older one would look like "maybe sent".
 SURELY_ALIVE = 1.0
+# Bytes; more than that are not copied to save a system call.
+_TOGETHER = 65536
 
 Admit = Callable[[str, Sequence[str]], None]
 
@@ -165,6 +167,28 @@ class _TLSSocket(_Socket, ssl.SSLSocket):
 
 
 class _Connection(HTTPConnection):
+    """Sends a request's head and a small body at once: each send is a system call and a packet."""
+
+    _held: list[bytes] | None = None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._held = []
+        try:
+            super().request(*args, **kwargs)
+        finally:
+            held, self._held = self._held, None
+        if held:
+            super().send(b"".join(held))
+
+    def send(self, data: Any) -> None:
+        if self._held is not None and len(data) <= _TOGETHER:
+            self._held.append(data)
+            return
+        if self._held:
+            super().send(b"".join(self._held))
+            self._held.clear()
+        super().send(data)
+
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
         query = _wire.get().query
         super().putrequest(method, f"{url}?{query}" if query else url, *args, **kwargs)

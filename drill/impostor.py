@@ -13,12 +13,13 @@ from random import Random
 from typing import Any
 from urllib.parse import urlencode
 
-from requests import Request
+from requests import PreparedRequest
 
 from cutwork.errors import FetchFailed
 from cutwork.fetching import Fetched
 from cutwork.provider import NotSent
 from cutwork.reply import Reply
+from cutwork.sandbox.form import Refused, read_form
 
 from .stand_ins import Edges
 
@@ -31,7 +32,7 @@ class Task:
     id: str
     job_id: str
     number: int
-    callback_url: str | None
+    callback_url: str
     outputs: tuple[str, ...]
     state: int = 4
     ended_at: float = 0.0
@@ -81,7 +82,7 @@ class Impostor:
     def charges(self, job_id: str) -> int:
         return self._charges[job_id]
 
-    def __call__(self, request: Request) -> Reply | NotSent:
+    def __call__(self, request: PreparedRequest) -> Reply | NotSent:
         return self._post(request) if request.method == "POST" else self._get(request)
 
     def finish(self, task: Task, state: int) -> None:
@@ -92,7 +93,7 @@ class Impostor:
 
     # --- submits
 
-    def _post(self, request: Request) -> Reply | NotSent:
+    def _post(self, request: PreparedRequest) -> Reply | NotSent:
         self.edges.edge("post: before")
         if self.edges.strikes("not sent"):
             return NotSent("no route to host")
@@ -126,19 +127,22 @@ class Impostor:
             return _error(400, "no such type")
         return None
 
-    def _accept(self, request: Request) -> Task:
+    def _accept(self, request: PreparedRequest) -> Task:
         job_id, number = self.sender()
-        fields = {name: part[1] for name, part in request.files}
-        outputs = {"1": ("image", "mask"), "3": ("mask",)}.get(fields["output_type"], ("image",))
+        body, kind = request.body, request.headers["Content-Type"]
+        form = read_form(kind, body) if isinstance(body, bytes) else Refused(400, "no form")
+        if isinstance(form, Refused):
+            raise TypeError(f"the form is wrong: {form.message}")
+        outputs = {1: ("image", "mask"), 3: ("mask",)}.get(form.output_type, ("image",))
         name = f"task-{len(self.tasks) + 1}"
-        task = Task(name, job_id, number, fields.get("callback_url"), outputs)
+        task = Task(name, job_id, number, form.callback_url, outputs)
         self.tasks[name] = task
         self.started(task)
         return task
 
     # --- questions
 
-    def _get(self, request: Request) -> Reply | NotSent:
+    def _get(self, request: PreparedRequest) -> Reply | NotSent:
         self.edges.edge("query: before")
         if self.edges.strikes("query reset"):
             return Reply(None, text="the connection was reset")
@@ -164,7 +168,7 @@ class Impostor:
 
     def letters(self, task: Task) -> Iterator[tuple[float, Letter]]:
         """The callbacks of a task that has just ended, each with the seconds until it is sent."""
-        if task.callback_url is None or self.edges.strikes("callback lost"):
+        if not task.callback_url or self.edges.strikes("callback lost"):
             return
         wait = self.chance.uniform(0.0, 0.2)
         if self.edges.strikes("callback late"):
@@ -177,7 +181,7 @@ class Impostor:
             yield wait + self.chance.choice((0.05, 5.0)), self._letter(task, final=False)
 
     def progress(self, task: Task) -> Letter | None:
-        if task.callback_url is None or not self.edges.strikes("progress first"):
+        if not task.callback_url or not self.edges.strikes("progress first"):
             return None
         return self._letter(task, final=False)
 

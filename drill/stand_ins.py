@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
-from requests import Request
+from requests import PreparedRequest
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
@@ -158,9 +158,13 @@ class MemoryShelf:
 class Wireless(provider.Provider):
     """The real client, forms and answers included; only its wire leads to ``answer``."""
 
-    def __init__(self, settings: Settings, answer: Callable[[Request], Reply | NotSent]) -> None:
+    def __init__(
+        self, settings: Settings, answer: Callable[[PreparedRequest], Reply | NotSent]
+    ) -> None:
         super().__init__(settings)
         self._answer = answer
 
-    def _exchange(self, request: Request, *_: object, **__: object) -> Reply | NotSent:
-        return self._answer(request)
+    def _exchange(
+        self, request: Callable[[], PreparedRequest], *_: object, **__: object
+    ) -> Reply | NotSent:
+        return self._answer(request())

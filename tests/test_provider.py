@@ -898,6 +898,27 @@ def test_a_post_is_never_sent_again_because_of_a_status(serve: Serve, status: in
     assert len(server.requests) == server.connections == 1
 
 
+@pytest.mark.parametrize(
+    ("picture", "sends"), [(PICTURE, 1), (PICTURE * 20_000, 2)], ids=["small", "large"]
+)
+def test_a_small_form_goes_with_its_head_and_a_large_one_after_it(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, picture: bytes, sends: int
+) -> None:
+    sent: list[bytes] = []
+    sendall = wire._Socket.sendall
+
+    def note(self: wire._Socket, data: bytes) -> None:
+        sent.append(data)
+        sendall(self, data)
+
+    monkeypatch.setattr(wire._Socket, "sendall", note)
+    server, provider = serve(response(200, {"status": 200, "data": {"task_id": "t-1"}}))
+
+    assert isinstance(submit(provider, picture), Accepted)
+    assert len(sent) == sends
+    assert b"".join(sent) == server.requests[0] + b"\r\n"
+
+
 # Connections
 
 

@@ -206,7 +206,7 @@ def _use(settings: Settings) -> None:
     assert settings.allowed_hosts
     assert all(len(name) == 8 for name in settings.keys)
     for key in filter(form.sendable, settings.api_tokens):
-        form.request(settings, "GET", "/", key).prepare()
+        form.question(settings, key, "task")
     if settings.callback_secrets:
         minted = callbacks.mint(settings.callback_secrets[0], _JOB, 1, _NOW + 1)
         assert callbacks.verify(settings.callback_secrets, minted, now=_NOW)
