@@ -143,8 +143,10 @@ def _receive(url: str, settings: Settings, sink: _Sink) -> _Fault | None:
     guard, seconds = Guard(settings.result_networks), settings.result_timeout
     trust = wire.trust() if parts.scheme == "https" else None
     with (
-        _kept(trust, settings.result_networks).borrow(wire.SURELY_ALIVE) as adapter,
-        wire.exchange(seconds, query=parts.query, admit=guard.admit) as exchange,
+        _kept(trust, settings.result_networks).borrow() as adapter,
+        wire.exchange(
+            seconds, idle=wire.LIKELY_ALIVE, query=parts.query, admit=guard.admit
+        ) as exchange,
     ):
         try:
             request = requests.Request("GET", bare, _HEADERS).prepare()

@@ -207,7 +207,7 @@ class Provider:
         *,
         idle: float = math.inf,
     ) -> Reply | NotSent:
-        with self._kept.borrow(idle) as adapter, wire.exchange(seconds) as exchange:
+        with self._kept.borrow() as adapter, wire.exchange(seconds, idle=idle) as exchange:
             try:
                 timeout = (self._settings.connect_timeout, seconds)
                 sent = adapter.send(request(), stream=True, timeout=timeout)

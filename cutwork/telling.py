@@ -60,8 +60,10 @@ def post(notice: Notice, body: bytes, settings: Settings) -> Told:
     # The app may have the address from a user of its own, so it is nobody's list of hosts.
     guard = Guard(networks, listed=False)
     with (
-        _kept(parts.scheme, networks).borrow(wire.SURELY_ALIVE) as adapter,
-        wire.exchange(seconds, query=parts.query, admit=guard.admit) as exchange,
+        _kept(parts.scheme, networks).borrow() as adapter,
+        wire.exchange(
+            seconds, idle=wire.LIKELY_ALIVE, query=parts.query, admit=guard.admit
+        ) as exchange,
     ):
         try:
             request = Request("POST", bare, _headers(notice, body, settings), data=body).prepare()

@@ -4,16 +4,19 @@ A time-out of requests starts again with every byte; the sockets here end at the
 exchange that they serve. Nothing retries, follows a redirect, keeps a cookie, or uses a proxy.
 """
 
+import math
 import os
 import socket
 import ssl
+import threading
 import time
-from collections import deque
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -25,9 +28,13 @@ from urllib3.util import Retry
 
 # So many seconds after a reply, the end of its connection would have come too.
 _SETTLED = 0.02
+# A connection that nobody wanted for so many seconds was one of a crowd, and is closed.
+_FORGOTTEN = 60.0
 # Servers keep an idle connection for seconds at least: one that idled for less carries a request as
 # surely as a new one. The death of an older one would look like "maybe sent".
 SURELY_ALIVE = 1.0
+# Few give up in less than five; for what may be sent again.
+LIKELY_ALIVE = 4.0
 # Bytes; more than that are not copied to save a system call.
 _TOGETHER = 65536
 
@@ -39,6 +46,7 @@ class Wire:
     """One exchange: when it is over, and whether the server can have seen any of the request."""
 
     deadline: float
+    idle: float = math.inf
     query: str = ""
     admit: Admit | None = None
     began: bool = False
@@ -59,14 +67,18 @@ _wire: ContextVar[Wire] = ContextVar("_wire")
 
 
 @contextmanager
-def exchange(seconds: float, *, query: str = "", admit: Admit | None = None) -> Iterator[Wire]:
+def exchange(
+    seconds: float, *, idle: float = math.inf, query: str = "", admit: Admit | None = None
+) -> Iterator[Wire]:
     """``seconds`` for all that an :class:`Adapter` does in the block, the connecting included.
 
+    A connection that was unused for more than ``idle`` seconds is not used for it: there is a new
+    one then.
     ``query`` is added to the address on its way to the socket, so that it is in no log line and no
     exception of requests or urllib3. ``admit`` is called with a host and all its addresses, and
     raises if none of them may be connected to; what it raises comes out as it is.
     """
-    wire = Wire(time.monotonic() + seconds, query, admit)
+    wire = Wire(time.monotonic() + seconds, idle, query, admit)
     before = _wire.set(wire)
     try:
         yield wire
@@ -93,43 +105,47 @@ class Adapter(HTTPAdapter):
 class Kept:
     """Adapters that threads borrow, each for one exchange, and their connections with them.
 
-    The one that idled longest is lent first, and none at once: a server that closes a connection
-    without having said so does it right after its reply, and what was sent meanwhile is lost. A
-    forked child begins anew: it must not speak on its parent's connections.
+    The one that was used last is lent first, so that its connection is likely to be alive, but not
+    at once: a server that closes a connection without having said so does it right after its reply,
+    and what was sent meanwhile is lost. A forked child begins anew: it must not speak on its
+    parent's connections.
     """
 
     def __init__(self, trust: ssl.SSLContext | None) -> None:
         self._trust, self._pid = trust, os.getpid()
-        self._idle: deque[tuple[float, Adapter]] = deque()
+        self._lending = threading.Lock()
+        self._idle: list[tuple[float, Adapter]] = []
 
     @contextmanager
-    def borrow(self, idle: float) -> Iterator[Adapter]:
-        """An adapter for this thread alone; a connection that idled for more seconds is closed."""
+    def borrow(self) -> Iterator[Adapter]:
+        """An adapter for this thread alone."""
         if self._pid != os.getpid():
-            self._idle, self._pid = deque(), os.getpid()
-        adapter = self._settled(idle) or Adapter(self._trust)
+            self._pid, self._lending, self._idle = os.getpid(), threading.Lock(), []
+        adapter = self._settled() or Adapter(self._trust)
         try:
             yield adapter
         except BaseException:
             adapter.close()
             raise
-        self._idle.append((time.monotonic(), adapter))
+        with self._lending:
+            self._idle.append((time.monotonic(), adapter))
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.popleft()[1].close()
+        with self._lending:
+            idle, self._idle = self._idle, []
+        for _, adapter in idle:
+            adapter.close()
 
-    def _settled(self, idle: float) -> Adapter | None:
-        with suppress(IndexError):  # other threads borrow as well
-            since, adapter = self._idle.popleft()
-            age = time.monotonic() - since
-            if age < _SETTLED:
-                self._idle.appendleft((since, adapter))
-                return None
-            if age > idle:
-                adapter.close()
-            return adapter
-        return None
+    def _settled(self) -> Adapter | None:
+        now = time.monotonic()
+        with self._lending:
+            count = bisect_left(self._idle, now - _FORGOTTEN, key=itemgetter(0))
+            forgotten, self._idle[:count] = self._idle[:count], []
+            count = bisect_right(self._idle, now - _SETTLED, key=itemgetter(0))
+            adapter = self._idle.pop(count - 1)[1] if count else None
+        for _, unneeded in forgotten:
+            unneeded.close()
+        return adapter
 
 
 @cache  # reading the roots takes longer than a small download
@@ -170,6 +186,18 @@ class _Connection(HTTPConnection):
     """Sends a request's head and a small body at once: each send is a system call and a packet."""
 
     _held: list[bytes] | None = None
+    _heard_at = -math.inf
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the pool may use it as it is; if not, it connects anew."""
+        idled = time.monotonic() - self._heard_at
+        return idled <= _wire.get().idle and super().is_connected
+
+    def getresponse(self) -> Any:
+        response = super().getresponse()
+        self._heard_at = time.monotonic()
+        return response
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         self._held = []

@@ -997,6 +997,34 @@ def test_a_connection_is_not_lent_right_after_a_reply(
     assert server.connections == 3
 
 
+@pytest.mark.usefixtures("settled")
+def test_the_connection_that_was_used_last_is_lent_first() -> None:
+    kept = wire.Kept(None)
+    with kept.borrow() as last, kept.borrow() as first:
+        assert last is not first
+    for _ in range(3):
+        with kept.borrow() as lent:
+            assert lent is last
+    with kept.borrow(), kept.borrow() as lent:
+        assert lent is first
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_connection_that_nobody_wanted_for_long_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed: list[wire.Adapter] = []
+    kept = wire.Kept(None)
+    with kept.borrow() as last, kept.borrow() as first:
+        pass
+    monkeypatch.setattr(wire.Adapter, "close", lambda adapter: closed.append(adapter))
+    monkeypatch.setattr("cutwork.wire._FORGOTTEN", 0.0)
+
+    with kept.borrow() as lent:
+        assert lent not in (first, last)
+    assert closed == [first, last]
+
+
 def test_a_server_that_closes_without_a_word_loses_no_submit(serve: Serve) -> None:
     def answer_once(connection: socket.socket) -> None:
         receive(connection)
