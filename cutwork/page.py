@@ -150,8 +150,8 @@ class Record:
         return self._line
 
     def change(self, values: Changes) -> None:
-        self.changes = self.changes | values
-        self._unseen = self._unseen | values
+        self.changes = self.changes | values if self.changes else values
+        self._unseen = self._unseen | values if self._unseen else values
 
 
 def _lines(result: Result[Any]) -> Iterator[Line]:
@@ -173,8 +173,9 @@ class Page:
 
     tx: Connection
     at_end: list[Callable[[], None]] = field(default_factory=list)
-    _jobs: dict[UUID, Record] = field(default_factory=dict)
-    _attempts: dict[UUID, dict[int, Record]] = field(default_factory=dict)
+    # By the numbers of the ids: an id itself is hashed and compared in Python.
+    _jobs: dict[int, Record] = field(default_factory=dict)
+    _attempts: dict[int, dict[int, Record]] = field(default_factory=dict)
     _new: list[dict[str, Any]] = field(default_factory=list)
     _answers: dict[Hashable, Any] = field(default_factory=dict)
 
@@ -183,25 +184,25 @@ class Page:
         wanted, dialect = sorted(set(job_ids)), self.tx.dialect.name
         tried = []
         for line in _lines(self.tx.execute(_locked_jobs(dialect), {"those": wanted})):
-            self._jobs[line.id] = Record((line.id, line.state, line.fence), line)
-            self._attempts[line.id] = {}
+            self._jobs[line.id.int] = Record((line.id, line.state, line.fence), line)
+            self._attempts[line.id.int] = {}
             if line.attempt:
                 tried.append(line.id)
         if tried:
             for line in _lines(self.tx.execute(_their_attempts(dialect), {"those": tried})):
                 record = Record((line.job_id, line.number), line)
-                self._attempts[line.job_id][line.number] = record
+                self._attempts[line.job_id.int][line.number] = record
 
     def job(self, job_id: UUID) -> Line | None:
-        record = self._jobs.get(job_id)
+        record = self._jobs.get(job_id.int)
         return record.line if record else None
 
     def attempt(self, job_id: UUID, number: int) -> Line | None:
-        record = self._attempts.get(job_id, {}).get(number)
+        record = self._attempts.get(job_id.int, {}).get(number)
         return record.line if record else None
 
     def attempts(self, job_id: UUID, but: int | None) -> list[Line]:
-        made = self._attempts.get(job_id, {})
+        made = self._attempts.get(job_id.int, {})
         return [record.line for number, record in made.items() if number != but]
 
     def once(self, question: Hashable, ask: Callable[[], Any]) -> Any:
@@ -215,7 +216,7 @@ class Page:
 
     def change_job(self, line: Line, values: Changes) -> bool:
         """Whether the line is still as the verb saw it."""
-        record = self._jobs[line.id]
+        record = self._jobs[line.id.int]
         present = record.line
         if (present.state, present.fence) != (line.state, line.fence):
             return False
@@ -223,7 +224,7 @@ class Page:
         return True
 
     def change_attempt(self, line: Line, values: Changes) -> None:
-        self._attempts[line.job_id][line.number].change(values)
+        self._attempts[line.job_id.int][line.number].change(values)
 
     def write(self) -> None:
         """Send what has changed, one statement for each kind of change.

@@ -44,7 +44,7 @@ class Bell:
         while not self._rung:
             self._edges.edge("waits for its turn")
 
-    def set(self) -> None:
+    def ring(self) -> None:
         self._rung = True
 
 

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
@@ -23,10 +24,21 @@ _LARGEST_BATCH = 100
 
 
 class Bell(Protocol):
-    """What a thread waits at; ``threading.Event`` is one."""
+    """What one thread waits at, for each time that another rings."""
 
     def wait(self) -> object: ...
-    def set(self) -> None: ...
+    def ring(self) -> None: ...
+
+
+class _Bell:
+    """An ``Event`` does it too, with a lock, a condition, and a lock for each wait, in Python."""
+
+    def __init__(self) -> None:
+        self._rung: SimpleQueue[None] = SimpleQueue()
+        self.wait = self._rung.get
+
+    def ring(self) -> None:
+        self._rung.put(None)
 
 
 @dataclass
@@ -47,7 +59,7 @@ class Group:
     ``bell`` makes what its threads wait at.
     """
 
-    def __init__(self, engine: Engine, bell: Callable[[], Bell] = threading.Event) -> None:
+    def __init__(self, engine: Engine, bell: Callable[[], Bell] = _Bell) -> None:
         self._engine, self._bell = engine, bell
         self._queue = threading.Lock()  # held to stand in line, never for a commit
         self._wishes: deque[_Wish] = deque()
@@ -90,12 +102,12 @@ class Group:
         finally:
             for wish in batch:
                 wish.tried = True
-                wish.bell.set()
+                wish.bell.ring()
             with self._queue:
                 first = self._wishes[0] if self._wishes else None
                 self._led = first is not None
             if first is not None:
-                first.bell.set()
+                first.bell.ring()
 
     def _grant(self, wishes: Sequence[_Wish]) -> None:
         try:

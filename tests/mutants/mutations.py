@@ -83,7 +83,7 @@ MUTATIONS: list[Mutation] = [
          "new[name].count(new[name][0]) == len(changes)", "new[name]",
          "test_verbs_together_do_what_they_do_one_by_one[postgresql-2]"),
         ("S4", "page_forgets", "a verb sees what those before it on the page decided",
-         "        self._unseen = self._unseen | values\n", "",
+         "        self._unseen = self._unseen | values if self._unseen else values\n", "",
          "test_claims_and_stores_together"),
     ),
     *_of(
