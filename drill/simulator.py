@@ -307,12 +307,15 @@ class Simulation:
         """What was paid for and told is kept, and S5 and S3 hold over everything."""
         self._invariants.look("drill", self._place.time.now)
         self._invariants.check_money()
+        denied = "SELECT job_id FROM cutwork_event WHERE kind = 'held' AND detail LIKE 'task_gone%'"
+        given_up = {str(one).replace("-", "") for (one,) in self._rows(denied)}
         for task in self._impostor.tasks.values():
             state = self._invariants.jobs[task.job_id].state
             told = self._post.answered.get(task.id, 0)
-            # A result whose links are all dead cannot be had, nor one that the provider denied, and
-            # the next attempt may fail.
-            can_be_had = task.state == 1 and not (task.dead_links or task.denied)
+            # A result whose links are all dead cannot be had, nor one whose job was held since the
+            # provider denied it, and the next attempt may fail.
+            gone = task.denied and task.job_id in given_up
+            can_be_had = task.state == 1 and not (task.dead_links or gone)
             if told and can_be_had and state == "failed":
                 raise Violation(f"S3: {task.job_id} failed, and its paid result was told")
         query = "SELECT id, result_attempt, result FROM cutwork_job WHERE state = 'succeeded'"
