@@ -78,7 +78,7 @@ def _blank(method: str, url: str) -> PreparedRequest:
     return Request(method, url, headers, auth=lambda prepared: prepared).prepare()
 
 
-@cache  # a third of the price of a request is preparing it, and of that most is the address
+@cache  # preparing an address and headers is a tenth of the price of a submit
 def _blank_form(url: str) -> PreparedRequest:
     return _blank("POST", url)
 
