@@ -8,7 +8,8 @@ HTTP: a worker claims in one, and reports in another. ``database.transact`` runs
     alarms      wake, lapse, settle, release_submits, release_checks, release_stores, recall,
                 drop_messages
     submits     claim, put_back, not_sent, rejected, lost
-    reports     learn (whoever brings the news: a reply, a callback, a check), hear, ring
+    reports     learn (whoever brings the news: a reply, a callback, a check), hear, ring,
+                complete (what hear does with nearly all, in one statement)
     checks      claim_check, unanswered, task_gone, adrift
     results     claim_store, stored, not_stored
     apps        insert_jobs, withdraw
@@ -41,7 +42,7 @@ from sqlalchemy import (
     update,
 )
 
-from cutwork import arrivals, census, gate, guard, pace, policy, rows, tracing, turns
+from cutwork import arrivals, census, completion, gate, guard, pace, policy, rows, tracing, turns
 from cutwork.clock import after, now
 from cutwork.database import among
 from cutwork.errors import InputPurged, JobNotFound, WrongState
@@ -70,6 +71,9 @@ _STATE_OF = {
     Verdict.DONE: Attempt.SUCCEEDED,
     Verdict.FAILED: Attempt.FAILED,
 }
+
+# What log lines about an attempt name, and the app's ``traceparent``.
+About = tuple[dict[str, Any], str | None]
 
 
 class Heard(StrEnum):
@@ -119,7 +123,7 @@ def together(tx: Connection, job_ids: Iterable[UUID]) -> AbstractContextManager[
     return page(tx, job_ids)
 
 
-def known(tx: Connection, job_id: UUID, number: int) -> tuple[dict[str, Any], str | None]:
+def known(tx: Connection, job_id: UUID, number: int) -> About:
     """What log lines about an attempt name, and the app's ``traceparent``.
 
     It is for jobs of ``together``, where it costs no statement.
@@ -361,6 +365,30 @@ def hear(
         if row is not None and not report.has(outputs_of(row.request)):
             return ring(tx, job_id, number, report)
     return learn(tx, job_id, number, report, "callback", settings)
+
+
+def complete(
+    tx: Connection, news: Sequence[tuple[UUID, int, Report | None]], settings: Settings
+) -> list[About | None]:
+    """waiting → storing for those callbacks that are as nearly all are: one statement for them.
+
+    ``news`` has the job, the attempt and the report of each. Gives what ``known`` does for those
+    whose job went on, and None for the others, which are for ``hear``. Only PostgreSQL has such a
+    statement. Raises OvertakenError, and nothing is written, if an attempt goes on in the same
+    moment.
+    """
+    usual: dict[UUID, tuple[int, Report]] = {}
+    if settings.callback_trust == "payload":
+        for place, (job_id, number, report) in enumerate(news):
+            if number == 1 and report is not None and report.verdict is Verdict.DONE:
+                usual.setdefault(job_id, (place, report))  # another one about it repeats it
+    about: list[About | None] = [None] * len(news)
+    if usual:
+        told = {job_id: (report, _words(report)) for job_id, (_, report) in usual.items()}
+        for row in completion.complete(tx, told, settings.result_ttl):
+            place, _ = usual[row.job_id]
+            about[place] = _facts(row.job_id, 1, row.key_id, row.trace), row.trace
+    return about
 
 
 def ring(tx: Connection, job_id: UUID, number: int, report: Report | None) -> Heard:
@@ -723,13 +751,17 @@ def _hands(row: Seen, settings: Settings) -> dict[str, Any]:
 
 def _news(row: Seen, made: Seen, report: Report, via: str, settings: Settings) -> dict[str, Any]:
     """What a report leaves in its attempt's trail, whether or not it brings anything new."""
-    told = report.verdict if report.state is None else f"{report.verdict} (state {report.state})"
+    told = _words(report)
     if via == "callback":
         return rows.heard(made, told)
     if via == "poll":
         return rows.trail(made, "check", told, **_hands(row, settings))
     task = f"task {report.task_id}, {told}" if report.task_id else told
     return rows.trail(made, "reply", task)
+
+
+def _words(report: Report) -> str:
+    return report.verdict if report.state is None else f"{report.verdict} (state {report.state})"
 
 
 def _due_in(state: State, lapsed: bool) -> Select[Any]:

@@ -42,6 +42,8 @@ BATCH = 100
 # So many candidates more are looked at than are released, in case the first ones are locked.
 SPARE = 20
 LONGEST_TRAIL = 50
+# What the columns of counts hold.
+MOST = 30_000
 _LOCKED = JOBS.where(job.c.id == bindparam("job")).with_for_update()
 _ATTEMPT = ATTEMPTS.where(
     attempt.c.job_id == bindparam("job"), attempt.c.number == bindparam("number")
@@ -357,7 +359,7 @@ def fault(code: str, reason: str) -> dict[str, Any]:
 
 
 def one_more(count: int) -> int:
-    return min(count + 1, 30_000)  # what the column holds
+    return min(count + 1, MOST)
 
 
 def names(states: Iterable[State]) -> list[str]:

@@ -163,17 +163,20 @@ def _hook_worker(trap: Trap) -> None:
 def _hook_inbox(trap: Trap) -> None:
     from cutwork.webhook.inbox import Inbox
 
-    real = Inbox._write
+    real = Inbox._commit
 
-    def write(self: Any, tx: Any, batch: Any) -> Any:
-        heard = real(self, tx, batch)
-        trap.reached("hear:before-commit")
+    def commit(self: Any, batch: Any, write: Any) -> Any:
+        def stored(tx: Any, batch: Any) -> Any:
+            heard = write(tx, batch)
+            if any(what is not None for what in heard):
+                trap.reached("hear:before-commit")
+            return heard
+
         for hearing in batch:
-            answer = hearing.answer.tell
-            hearing.answer.tell = partial(_answer, trap, answer)
-        return heard
+            hearing.answer.tell = partial(_answer, trap, hearing.answer.tell)
+        return real(self, batch, stored)
 
-    Inbox._write = write
+    Inbox._commit = commit
 
 
 def _answer(trap: Trap, answer: Callable[[Any], None], heard: Any) -> None:

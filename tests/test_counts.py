@@ -137,8 +137,8 @@ def _stored(ticket: Ticket, tx: Any) -> bool:
 STATEMENTS = {
     ("sqlite", 1): 43,
     ("sqlite", BACKLOG): 46,
-    ("postgresql", 1): 33,
-    ("postgresql", BACKLOG): 35,
+    ("postgresql", 1): 30,
+    ("postgresql", BACKLOG): 32,
     ("mysql", 1): 36,
     ("mysql", BACKLOG): 38,
 }

@@ -6,10 +6,9 @@ from datetime import timedelta
 from functools import partial
 from random import Random
 from typing import Any
-from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, event, select, update
+from sqlalchemy import Connection, event, update
 
 from cutwork import gate, ledger, schema
 from cutwork.clock import after
@@ -31,8 +30,6 @@ REPORTS: list[Report | None] = [
     done(), done(), done("task-2"), done(None), pending(), pending(None), failed(), failed(-1),
     None,
 ]  # fmt: skip
-# What differs because it is another job, or another moment.
-OWN = {"id", "job_id", "turn", "trail"}
 
 
 @pytest.fixture
@@ -56,24 +53,6 @@ def drawn(chance: Random) -> Verb:
     return partial(hear, report=chance.choice(REPORTS))
 
 
-def story(world: World, job_id: UUID) -> Any:
-    """The job, its attempts and what was noted of it, without moments."""
-    with world.engine.connect() as tx:
-        row = tx.execute(select(schema.job).where(schema.job.c.id == job_id)).one()
-        made = tx.execute(select(schema.attempt).where(schema.attempt.c.job_id == job_id)).all()
-    tries = [[entry["what"] for entry in one.trail or []] for one in made]
-    return [facts(row), [facts(one) for one in made], tries, sorted(world.events(job_id))]
-
-
-def facts(row: Any) -> dict[str, Any]:
-    """A moment counts as whether there is one."""
-    return {
-        name: (value is not None if name.endswith("_at") else value)
-        for name, value in row._mapping.items()
-        if name not in OWN
-    }
-
-
 @pytest.mark.parametrize("seed", range(12))
 def test_verbs_together_do_what_they_do_one_by_one(world: World, seed: int) -> None:
     chance = Random(seed)
@@ -89,7 +68,7 @@ def test_verbs_together_do_what_they_do_one_by_one(world: World, seed: int) -> N
 
     assert world.do(together) == alone
     for one, other in zip(apart, joined, strict=True):
-        assert story(world, other.job_id) == story(world, one.job_id)
+        assert world.story(other.job_id) == world.story(one.job_id)
 
 
 def test_claims_and_stores_together(world: World) -> None:

@@ -40,6 +40,18 @@ def pending(task_id: str | None = "task-1") -> Report:
     return Report(Verdict.PENDING, state=4, task_id=task_id)
 
 
+# What differs between two jobs that went the same way.
+_OWN = {"id", "job_id", "turn", "trail"}
+
+
+def _facts(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: (value is not None if name.endswith("_at") else value)
+        for name, value in row.items()
+        if name not in _OWN
+    }
+
+
 RESULT = {
     "files": {
         "image": {
@@ -109,6 +121,15 @@ class World:
             query = query.where(schema.event.c.job_id == job_id)
         with self.engine.connect() as tx:
             return list(tx.execute(query).scalars())
+
+    def story(self, job_id: UUID) -> Any:
+        """The job, its attempts and what was noted of it; of a moment only whether there is one."""
+        with self.engine.connect() as tx:
+            same = schema.attempt.c.job_id == job_id
+            made = tx.execute(select(schema.attempt).where(same)).all()
+        told = [[(entry["what"], entry["detail"]) for entry in one.trail or ()] for one in made]
+        attempts = [_facts(dict(one._mapping)) for one in made]
+        return [_facts(self.row(job_id)), attempts, told, sorted(self.events(job_id))]
 
     def count(self, table: Any = schema.job) -> int:
         with self.engine.connect() as tx:

@@ -6,6 +6,7 @@ callback is answered when the transaction that holds it has committed, and never
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -72,11 +73,16 @@ class Hearing:
     answer: Answer = field(default_factory=Answer, compare=False)
 
 
+Write = Callable[[Connection, list[Hearing]], list[Heard | None]]
+
+
 class Inbox:
     """``put(hearing)`` is told when the callback is durable, or cannot be."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine, self._settings = engine, settings
+        swift = [self._complete] if engine.dialect.name == "postgresql" else []
+        self._writes: list[Write] = [*swift, self._hear]
         self._queue: SimpleQueue[Hearing | None] = SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -116,29 +122,47 @@ class Inbox:
 
     def _settle(self, batch: list[Hearing]) -> None:
         """Store them together, or else each alone: one bad callback must not take the others."""
-        error = self._commit(batch)
-        if error is None:
-            return
-        if _is_down(error, self._engine.dialect.name):
-            for hearing in batch:
-                hearing.answer.tell(error)
-            return
-        for hearing in batch:
-            if error := self._commit([hearing]):
-                hearing.answer.tell(error)
-
-    def _commit(self, batch: list[Hearing]) -> Exception | None:
-        self._committing_since = time.monotonic()
+        left = batch
         try:
-            with self._engine.begin() as tx:
-                heard = self._write(tx, batch)
+            for write in self._writes:
+                left = self._commit(left, write)
         except Exception as error:  # noqa: BLE001 - it is handed to whoever waits for it
-            return error
-        for hearing, what in zip(batch, heard, strict=True):
-            hearing.answer.tell(what)
-        return None
+            if _is_down(error, self._engine.dialect.name):
+                for hearing in left:
+                    hearing.answer.tell(error)
+                return
+            for hearing in left:
+                self._settle_alone(hearing)
 
-    def _write(self, tx: Connection, batch: list[Hearing]) -> list[Heard]:
+    def _settle_alone(self, hearing: Hearing) -> None:
+        try:
+            self._commit([hearing], self._hear)
+        except Exception as error:  # noqa: BLE001 - as above
+            hearing.answer.tell(error)
+
+    def _commit(self, batch: list[Hearing], write: Write) -> list[Hearing]:
+        """Answer those that ``write`` stored, when it is committed; gives those that are left."""
+        if not batch:
+            return []
+        self._committing_since = time.monotonic()
+        with self._engine.begin() as tx:
+            heard = write(tx, batch)
+        answers = list(zip(batch, heard, strict=True))
+        for hearing, what in answers:
+            if what is not None:
+                hearing.answer.tell(what)
+        return [hearing for hearing, what in answers if what is None]
+
+    def _complete(self, tx: Connection, batch: list[Hearing]) -> list[Heard | None]:
+        news = [(one.job_id, one.attempt, one.report) for one in batch]
+        heard: list[Heard | None] = []
+        for one, about in zip(batch, ledger.complete(tx, news, self._settings), strict=True):
+            if about is not None:
+                one.facts, one.trace = about
+            heard.append(Heard.MOVED if about is not None else None)
+        return heard
+
+    def _hear(self, tx: Connection, batch: list[Hearing]) -> list[Heard | None]:
         with ledger.together(tx, [one.job_id for one in batch]):
             for one in batch:
                 one.facts, one.trace = ledger.known(tx, one.job_id, one.attempt)

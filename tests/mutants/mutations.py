@@ -48,18 +48,18 @@ _PREMATURE = """\
     outcome = _post(tools, foreseen, parcel)
 """
 _ANSWERS = """\
-                heard = self._write(tx, batch)
-        except Exception as error:  # noqa: BLE001 - it is handed to whoever waits for it
-            return error
-        for hearing, what in zip(batch, heard, strict=True):
-            hearing.answer.tell(what)
+            heard = write(tx, batch)
+        answers = list(zip(batch, heard, strict=True))
+        for hearing, what in answers:
+            if what is not None:
+                hearing.answer.tell(what)
 """
 _ANSWERS_EARLY = """\
-                heard = self._write(tx, batch)
-                for hearing, what in zip(batch, heard, strict=True):
+            heard = write(tx, batch)
+            answers = list(zip(batch, heard, strict=True))
+            for hearing, what in answers:
+                if what is not None:
                     hearing.answer.tell(what)
-        except Exception:
-            return None
 """
 
 MUTATIONS: list[Mutation] = [
@@ -307,6 +307,25 @@ MUTATIONS: list[Mutation] = [
         ("L6", "dead_connection_used", "a connection that the server dropped is replaced",
          "    _ping_the_idle(made)\n", "",
          "test_a_connection_that_the_server_dropped_is_replaced_unnoticed"),
+    ),
+    *_of(
+        "completion",
+        "test_completion.py",
+        ("S5", "task_asked_once", "the task is compared again when the job is locked",
+         " AND attempt.task_id = moved.task_id", "",
+         "test_a_picture_is_not_taken_when_the_reply_just_names_another_task"),
+        ("S1", "half_a_completion", "what changed a job only, and not its attempt, is undone",
+         "if len(known) != last.moved:", "if False:",
+         "test_a_picture_is_not_taken_when_the_reply_just_names_another_task"),
+        ("S4", "any_state_completes", "only a waiting job is completed at once",
+         "job.state = 'waiting' AND", "",
+         "test_it_leaves_the_rows_that_the_verbs_leave[cancelled]"),
+        ("S12", "any_attempt_completes", "only a first attempt is completed at once",
+         " AND job.attempt = 1", "",
+         "test_it_leaves_the_rows_that_the_verbs_leave[made twice]"),
+        ("S5", "too_few_outputs", "what was asked for must be there",
+         "AND strpos(given.suits, job.request ->> 'output_type') > 0", "",
+         "test_it_leaves_the_rows_that_the_verbs_leave[a picture and a mask]"),
     ),
     *_of(
         "webhook.inbox",
