@@ -1,9 +1,15 @@
-"""PgQueuer, procrastinate and Oban, as they take jobs: on kept connections, as they recommend."""
+"""PgQueuer, procrastinate and Oban, as they take jobs: on kept connections, as they recommend.
+
+Each job has arguments of its own, which an app puts together for it.
+"""
 
 import asyncio
+import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from uuid_utils.compat import uuid7
 
 from .measuring import Unavailable
 from .place import Place
@@ -15,12 +21,16 @@ _RUN = 20
 
 @dataclass(frozen=True)
 class Peer:
-    """``alone`` and ``many`` write one job, or a thousand, and say how many."""
+    """``alone`` and ``many`` write one job, or a thousand, and say how many.
+
+    ``once`` is ``many`` with a key for each job, of which there may be no second.
+    """
 
     name: str
     alone: Callable[[], int]
     many: Callable[[], int]
     close: Callable[[], None]
+    once: Callable[[], int] | None = None
 
 
 def peers(place: Place) -> Iterator[Peer]:
@@ -55,12 +65,17 @@ def _pgqueuer(place: Place) -> Peer:
     connection = psycopg.connect(url, autocommit=True)
     queries = SyncQueries(SyncPsycopgDriver(connection))
 
-    def write(count: int) -> int:
-        payloads: list[bytes | None] = [_PAYLOAD] * count
-        queries.enqueue(["submit"] * count, payloads, [0] * count)
+    def write(count: int, keys: list[str | None] | None = None) -> int:
+        payloads: list[bytes | None] = [
+            json.dumps({"image_url": _URL}).encode() for _ in range(count)
+        ]
+        queries.enqueue(["submit"] * count, payloads, [0] * count, dedupe_key=keys)
         return count
 
-    return Peer("pgqueuer", lambda: write(1), lambda: write(MANY), connection.close)
+    def once() -> int:
+        return write(MANY, [uuid7().hex for _ in range(MANY)])
+
+    return Peer("pgqueuer", lambda: write(1), lambda: write(MANY), connection.close, once)
 
 
 def _procrastinate(place: Place) -> Peer:
@@ -123,7 +138,6 @@ def _oban(place: Place) -> Peer:
 
 
 _URL = "https://pictures.example/1.jpg"
-_PAYLOAD = f'{{"image_url": "{_URL}"}}'.encode()
 
 
 def _plain(url: str) -> str:

@@ -58,7 +58,9 @@ def insert(tx: Connection, jobs: Sequence[Columns], common: Columns) -> set[UUID
 
 
 def _from_json(tx: Connection, jobs: Sequence[Columns], common: Columns) -> set[UUID]:
-    rows = recordset.dump({name: [new[name] for new in jobs] for name in _OWN})
+    own = {name: [new[name] for new in jobs] for name in _OWN}
+    own["id"] = [one.hex for one in own["id"]]
+    rows = recordset.dump(own)
     given = {**_bound(common), **rows, "count": len(jobs)}
     return _passed_over(jobs, tx.execute(_insert_from_json(tuple(common)), given))
 

@@ -38,7 +38,7 @@ def works(place: Place) -> Iterator[Work]:
         filling.settle(large)
         rates: dict[str, Callable[[Engine], Figures]] = {
             "one enqueued": partial(_enqueued, enqueue.ours_alone),
-            "a thousand enqueued": partial(_enqueued, enqueue.ours_many),
+            "a thousand enqueued": partial(_enqueued, enqueue.ours_once),
             "a hundred released": _released,
             "fifty completed": _completed,
         }
