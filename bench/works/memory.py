@@ -1,7 +1,8 @@
 """What processes hold in memory: a busy worker, the other two roles, and an app that enqueues many.
 
-A role's figure is the resident memory of its process and all its children together; pages that they
-share are counted in each, so the true figure is lower.
+A role's figure is the resident memory of its process and all its children together: what is one's
+own, and of each file that is mapped, the largest part that one of them shares. Libraries that other
+programs use as well count in full.
 """
 
 import json
@@ -13,6 +14,7 @@ import tempfile
 import threading
 import time
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -91,7 +93,7 @@ def resident(place: Place) -> Figures:
             with urlopen(f"http://{_WEBHOOK}/readyz", timeout=_PATIENCE) as answer:
                 answer.read()
             time.sleep(1.0)
-            figures = {f"{name}_mb": _rss(process) for name, process in roles.items()}
+            figures = {f"{name}_mb": _resident(process) for name, process in roles.items()}
     engine.dispose()
     return figures
 
@@ -117,10 +119,14 @@ def _emptied(url: str) -> str:
     return url
 
 
-def _rss(process: "subprocess.Popen[bytes]") -> float:
+def _resident(process: "subprocess.Popen[bytes]") -> float:
     shown = psutil.Process(process.pid)
-    family = [shown, *shown.children(recursive=True)]
-    return sum(one.memory_info().rss for one in family) / _MB
+    own, shared = 0, Counter[str]()
+    for one in (shown, *shown.children(recursive=True)):
+        for part in one.memory_maps(grouped=True):
+            own += part.private_clean + part.private_dirty
+            shared |= Counter({part.path: part.shared_clean + part.shared_dirty})
+    return (own + shared.total()) / _MB
 
 
 @contextmanager
