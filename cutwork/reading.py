@@ -5,11 +5,14 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 LINE_LENGTH = 300
 
 _INT32 = 2**31
 _NUMBER = re.compile(r"[+-]?[0-9]{1,10}(?:\.[0-9]{0,20})?")
+# A few plain words, as nearly all texts are: nothing in them has to be looked for.
+_WORDS = re.compile(r"[A-Za-z]{1,39}(?: [A-Za-z]{1,39}){0,9}")
 _OPAQUE = re.compile(r"[A-Za-z0-9_-]{40,}")
 _URL = re.compile(r":(?://|\\/\\/|%2f%2f)|%3a%2f%2f", re.IGNORECASE)
 _QUERY = re.compile(r"[?#]|%3f|%23", re.IGNORECASE)
@@ -38,13 +41,15 @@ def plain(text: str, *, hide: Iterable[str] = ()) -> str:
     by spaces or escapes), queries and credentials of URLs, and words as long as a token.
     """
     text = text[:4000]
-    if not text.isprintable():
-        text = "".join(map(_printable, text))
-    words = text.split()
-    line = " ".join(_OPAQUE.sub("…", _without_query(word)) for word in words)
-    # A text that is shorter cannot hold it, and to make the pattern costs a millisecond.
-    for secret in (one for one in hide if 0 < len(one) <= len(line)):
-        line = re.sub(r"[\s\\]*".join(map(re.escape, secret)), "…", line, flags=re.IGNORECASE)
+    if _WORDS.fullmatch(text):
+        line = text
+    else:
+        if not text.isprintable():
+            text = "".join(map(_printable, text))
+        line = " ".join(_OPAQUE.sub("…", _without_query(word)) for word in text.split())
+    for secret in hide:
+        if 0 < len(secret) <= len(line):  # a text that is shorter cannot hold it
+            line = _spellings(secret).sub("…", line)
     return line if len(line) <= LINE_LENGTH else f"{line[: LINE_LENGTH - 1]}…"
 
 
@@ -62,6 +67,11 @@ def whole(value: object) -> int | None:
     if told is None or not -_INT32 <= told < _INT32:
         return None
     return int(told) if told == int(told) else None
+
+
+@lru_cache(maxsize=64)  # to make the pattern costs a millisecond
+def _spellings(secret: str) -> re.Pattern[str]:
+    return re.compile(r"[\s\\]*".join(map(re.escape, secret)), re.IGNORECASE)
 
 
 def _printable(character: str) -> str:
