@@ -373,9 +373,9 @@ def complete(
     """waiting → storing for those callbacks that are as nearly all are: one statement for them.
 
     ``news`` has the job, the attempt and the report of each. Gives what ``known`` does for those
-    whose job went on, and None for the others, which are for ``hear``. Only PostgreSQL has such a
-    statement. Raises OvertakenError, and nothing is written, if an attempt goes on in the same
-    moment.
+    whose job went on, and None for the others, which are for ``hear``. It needs no transaction
+    around it. Only PostgreSQL has such a statement; it raises DataError, and nothing is written, if
+    an attempt goes on in the same moment.
     """
     usual: dict[UUID, tuple[int, Report]] = {}
     if settings.callback_trust == "payload":

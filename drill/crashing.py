@@ -163,20 +163,28 @@ def _hook_worker(trap: Trap) -> None:
 def _hook_inbox(trap: Trap) -> None:
     from cutwork.webhook.inbox import Inbox
 
-    real = Inbox._commit
+    complete, hear, write = Inbox._complete, Inbox._hear, Inbox._write
 
-    def commit(self: Any, batch: Any, write: Any) -> Any:
-        def stored(tx: Any, batch: Any) -> Any:
-            heard = write(tx, batch)
-            if any(what is not None for what in heard):
-                trap.reached("hear:before-commit")
-            return heard
+    def completed(self: Any, line: Any, batch: Any) -> Any:
+        trap.reached("hear:before-commit")  # the statement commits by itself
+        _watch_answers(trap, batch)
+        return complete(self, line, batch)
 
-        for hearing in batch:
-            hearing.answer.tell = partial(_answer, trap, hearing.answer.tell)
-        return real(self, batch, stored)
+    def heard(self: Any, batch: Any) -> None:
+        _watch_answers(trap, batch)
+        hear(self, batch)
 
-    Inbox._commit = commit
+    def written(self: Any, tx: Any, batch: Any) -> Any:
+        heard = write(self, tx, batch)
+        trap.reached("hear:before-commit")
+        return heard
+
+    Inbox._complete, Inbox._hear, Inbox._write = completed, heard, written
+
+
+def _watch_answers(trap: Trap, batch: Any) -> None:
+    for hearing in batch:
+        hearing.answer.tell = partial(_answer, trap, hearing.answer.tell)
 
 
 def _answer(trap: Trap, answer: Callable[[Any], None], heard: Any) -> None:

@@ -10,10 +10,10 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Connection, text, update
+from sqlalchemy.exc import DataError
 
 from cutwork import ledger, schema
 from cutwork.ledger import Heard, Ticket
-from cutwork.page import OvertakenError
 from cutwork.report import Report
 from cutwork.rows import LONGEST_TRAIL, MOST
 from cutwork.states import State
@@ -335,7 +335,7 @@ def reply_of_another_task(tx: Connection, job_id: UUID) -> None:
 def test_a_picture_is_not_taken_when_the_reply_just_names_another_task(world: World) -> None:
     job_id = known_from_a_callback(world)
 
-    with pytest.raises(OvertakenError):
+    with pytest.raises(DataError, match="an attempt went on"):
         meanwhile(world, lambda tx: reply_of_another_task(tx, job_id), job_id)
 
     assert world.state(job_id) is State.WAITING

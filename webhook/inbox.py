@@ -6,8 +6,8 @@ callback is answered when the transaction that holds it has committed, and never
 
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -73,7 +73,30 @@ class Hearing:
     answer: Answer = field(default_factory=Answer, compare=False)
 
 
-Write = Callable[[Connection, list[Hearing]], list[Heard | None]]
+class Line:
+    """A connection that is kept while callbacks keep coming; each statement commits by itself."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[Connection]:
+        """What fails in the block ends the connection: it may be the one that is broken."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        try:
+            with self._connection.begin():
+                yield self._connection
+        except BaseException:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give the connection back: the pool tries one that has idled before it is used again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 class Inbox:
@@ -81,8 +104,7 @@ class Inbox:
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine, self._settings = engine, settings
-        swift = [self._complete] if engine.dialect.name == "postgresql" else []
-        self._writes: list[Write] = [*swift, self._hear]
+        self._line = Line(engine) if engine.dialect.name == "postgresql" else None
         self._queue: SimpleQueue[Hearing | None] = SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -119,13 +141,17 @@ class Inbox:
                     batch.append(following)
             self._settle(batch)
             self._committing_since = None
+            if self._line is not None and self._queue.empty():
+                self._line.leave()
 
     def _settle(self, batch: list[Hearing]) -> None:
         """Store them together, or else each alone: one bad callback must not take the others."""
         left = batch
         try:
-            for write in self._writes:
-                left = self._commit(left, write)
+            if self._line is not None:
+                left = self._complete(self._line, batch)
+            if left:
+                self._hear(left)
         except Exception as error:  # noqa: BLE001 - it is handed to whoever waits for it
             if _is_down(error, self._engine.dialect.name):
                 for hearing in left:
@@ -136,33 +162,34 @@ class Inbox:
 
     def _settle_alone(self, hearing: Hearing) -> None:
         try:
-            self._commit([hearing], self._hear)
+            self._hear([hearing])
         except Exception as error:  # noqa: BLE001 - as above
             hearing.answer.tell(error)
 
-    def _commit(self, batch: list[Hearing], write: Write) -> list[Hearing]:
-        """Answer those that ``write`` stored, when it is committed; gives those that are left."""
-        if not batch:
-            return []
+    def _complete(self, line: Line, batch: list[Hearing]) -> list[Hearing]:
+        """Answer those whose jobs one statement completes; gives those that are left."""
+        self._committing_since = time.monotonic()
+        news = [(one.job_id, one.attempt, one.report) for one in batch]
+        with line.open() as tx:
+            known = ledger.complete(tx, news, self._settings)
+        left = []
+        for hearing, about in zip(batch, known, strict=True):
+            if about is None:
+                left.append(hearing)
+                continue
+            hearing.facts, hearing.trace = about
+            hearing.answer.tell(Heard.MOVED)
+        return left
+
+    def _hear(self, batch: list[Hearing]) -> None:
+        """Hear them in one transaction, and answer them when it is committed."""
         self._committing_since = time.monotonic()
         with self._engine.begin() as tx:
-            heard = write(tx, batch)
-        answers = list(zip(batch, heard, strict=True))
-        for hearing, what in answers:
-            if what is not None:
-                hearing.answer.tell(what)
-        return [hearing for hearing, what in answers if what is None]
+            heard = self._write(tx, batch)
+        for hearing, what in zip(batch, heard, strict=True):
+            hearing.answer.tell(what)
 
-    def _complete(self, tx: Connection, batch: list[Hearing]) -> list[Heard | None]:
-        news = [(one.job_id, one.attempt, one.report) for one in batch]
-        heard: list[Heard | None] = []
-        for one, about in zip(batch, ledger.complete(tx, news, self._settings), strict=True):
-            if about is not None:
-                one.facts, one.trace = about
-            heard.append(Heard.MOVED if about is not None else None)
-        return heard
-
-    def _hear(self, tx: Connection, batch: list[Hearing]) -> list[Heard | None]:
+    def _write(self, tx: Connection, batch: list[Hearing]) -> list[Heard]:
         with ledger.together(tx, [one.job_id for one in batch]):
             for one in batch:
                 one.facts, one.trace = ledger.known(tx, one.job_id, one.attempt)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from cutwork import database, jobs
@@ -18,6 +18,8 @@ from tests.webhook.desk import DONE, Desk
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
 REPORT = Report.read(DONE)
+# Of two batches. PostgreSQL first completes at once what it can, which is none of these.
+COMMITS = {"sqlite": 2, "mariadb": 2, "postgresql": 4}
 
 
 @pytest.fixture
@@ -41,14 +43,15 @@ def make_inbox() -> Iterator[Callable[[Desk], tuple[Inbox, list[str]]]]:
 def hold(inbox: Inbox, desk: Desk) -> tuple[threading.Event, Answer]:
     """Keep the inbox busy with a callback of its own until the event is set."""
     entered, free = threading.Event(), threading.Event()
-    first_write = inbox._writes[0]
+    name = "_write" if inbox._line is None else "_complete"
+    step = getattr(inbox, name)
 
-    def slow(tx: Connection, batch: list[Hearing]) -> list[Heard | None]:
+    def slow(*args: object) -> object:
         entered.set()
         assert free.wait(10)
-        return first_write(tx, batch)
+        return step(*args)
 
-    inbox._writes[0] = slow
+    setattr(inbox, name, slow)
     first = inbox.put(Hearing(desk.send()[0], 1, REPORT))
     assert entered.wait(10)
     return free, first
@@ -68,7 +71,7 @@ def test_callbacks_that_come_together_share_a_commit(
     free.set()
 
     assert {answer.result(10) for answer in [first, *answers]} == {Heard.MOVED}
-    assert len(commits) == 2 * len(inbox._writes)
+    assert len(commits) == COMMITS[kind]
     assert {desk.job(job_id).state for job_id in ids} == {"storing"}
 
 
@@ -112,7 +115,7 @@ def test_the_same_callback_twice_in_a_batch_counts_once(
     free.set()
 
     assert sorted(answer.result(10) for answer in twice) == [Heard.KNOWN, Heard.MOVED]
-    assert len(commits) == 2 * len(inbox._writes)
+    assert len(commits) == COMMITS[kind]
     assert desk.attempt(job_id).callbacks == 2
 
 
