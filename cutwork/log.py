@@ -27,7 +27,8 @@ _QUIET = {
 
 def event(name: str, *, level: int = logging.INFO, error: bool = False, **fields: Any) -> None:
     """Log what happened; ``error`` adds the traceback of the exception being handled."""
-    _LOGGER.log(level, name, exc_info=error, extra={_FIELDS: fields})
+    if _LOGGER.isEnabledFor(level):
+        _LOGGER.log(level, name, exc_info=error, extra={_FIELDS: fields})
 
 
 def configure(settings: Settings) -> None:

@@ -76,7 +76,7 @@ class Report:
         None: the payload is not recognisably about a task, or its state, id or links are malformed.
         What is only told for information (sizes, progress) is dropped when malformed.
         """
-        if not isinstance(payload, Mapping):
+        if not isinstance(payload, dict):
             return None
         task = _unwrapped(payload)
         try:
@@ -159,7 +159,7 @@ def _unwrapped(payload: Mapping[Any, Any]) -> Mapping[Any, Any]:
     data = payload.get("data")
     if isinstance(data, str):
         data = parse(data)
-    if isinstance(data, Mapping):
+    if isinstance(data, dict):
         return data
     # PHP writes nested fields of a form as data[state]=1.
     nested = {
@@ -204,7 +204,7 @@ def _link(value: object) -> str | None:
 def _rect(value: object) -> dict[str, int] | None:
     if isinstance(value, str):
         value = parse(value)
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return None
     sides = {name: whole(value.get(name)) for name in ("x", "y", "width", "height")}
     known = {name: side for name, side in sides.items() if side is not None}
