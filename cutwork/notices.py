@@ -5,6 +5,7 @@ once, and for a day if need be. A host that does not listen is left alone for a 
 it is to be told, so that it stands in nobody's way. Every statement about notices is here.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -30,12 +31,13 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
-from cutwork import database, policy, wake
+from cutwork import database, policy, tracing, wake
 from cutwork.clock import after, now
 from cutwork.events import Kind, record
 from cutwork.lanes import MESSAGE, WORKER, Lane
 from cutwork.schema import job, notice, subscriber
 from cutwork.settings import Settings
+from cutwork.sources import url_fault
 
 LANE = "notify"
 BATCH = 100
@@ -44,11 +46,16 @@ PAUSES = (5.0, 30.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0)
 # A host that fails so often in a row is left alone, for as long as the pauses say.
 _PATIENCE = 3
 _LONGEST_CLOSING = 900.0
+_LONGEST_HOST = 300
+_TASK = re.compile(r"[A-Za-z_][\w.:-]*")
 
 
 @dataclass(frozen=True)
 class Notice:
-    """One to be told, in a worker's hands while ``tries`` is the row's; ``at`` is the claim."""
+    """One to be told, in a worker's hands while ``tries`` is the row's; ``at`` is the claim.
+
+    ``attempt``, ``key_id`` and ``trace`` are the job's.
+    """
 
     id: UUID
     job_id: UUID
@@ -58,6 +65,16 @@ class Notice:
     tries: int
     created_at: datetime
     at: datetime
+    attempt: int = 0
+    key_id: str | None = None
+    trace: str | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What each log line about it names, as far as it is known."""
+        trace, attempt = tracing.trace_id(self.trace), self.attempt or None
+        facts = {"job": self.job_id, "attempt": attempt, "key": self.key_id, "trace": trace}
+        return {name: fact for name, fact in facts.items() if fact is not None}
 
 
 @dataclass(frozen=True)
@@ -74,9 +91,25 @@ class Told:
     silent: bool = False
 
 
+def unfit(target: str) -> str:
+    """The rule that it breaks; empty for a Celery task's name and for an http(s) URL."""
+    if "://" in target:
+        fault = url_fault(target)
+        return fault[0] if fault else ""
+    if _TASK.fullmatch(target):
+        return ""
+    return "must be the name of a Celery task, such as shop.tasks.cut_done, or an http(s) URL"
+
+
 def host_of(target: str) -> str:
-    """Who is told: the host of a URL with its port; empty for a Celery task."""
-    return urlsplit(target).netloc.lower() if "://" in target else ""
+    """Who is told: the host of a URL with its port; empty for a Celery task.
+
+    It is asked for in the transaction that ends the job. So whatever a row names, which SQL may
+    have written, there is an answer, and one that its column takes.
+    """
+    if "://" not in target or unfit(target):
+        return ""
+    return urlsplit(target).netloc.lower()[:_LONGEST_HOST]
 
 
 def add(tx: Connection, owed: Sequence[Mapping[str, Any]]) -> None:
@@ -156,6 +189,7 @@ def claim(tx: Connection, ids: Sequence[UUID], settings: Settings) -> list[Notic
     columns = select(
         notice.c.id, notice.c.job_id, notice.c.state, job.c.notify.label("target"),
         notice.c.host, notice.c.tries, notice.c.created_at, now().label("at"),
+        job.c.attempt, job.c.key_id, job.c.trace,
     ).join(job, job.c.id == notice.c.job_id)  # fmt: skip
     return [Notice(**row._mapping) for row in tx.execute(columns.where(notice.c.id.in_(mine)))]
 

@@ -310,13 +310,38 @@ def test_the_story_says_who_was_told_and_no_secret(world: World) -> None:
 @pytest.mark.parametrize(
     "target",
     ["", "no task", "ftp://shop.example/x", "https://user:pass@shop.example/", "https://", 7,
-     "https://shop.example/" + "x" * 500, "task;drop"],
+     "http://[shop.example/", "https://shop.example/" + "x" * 500, "task;drop"],
 )  # fmt: skip
 def test_what_cannot_be_told_is_refused_at_once(target: Any) -> None:
     engine = create_engine("sqlite://")
     with pytest.raises(InvalidInput, match="notify"), engine.connect() as tx:
         jobs.enqueue(tx, image_url="https://shop.example/a.jpg", notify=target)
     engine.dispose()
+
+
+UNFIT = (
+    "http://[shop.example/", "https://shop.example:" + "0" * 400 + "80/", "ftp://shop.example/",
+    "https://user:hunter2@shop.example/", "https://shop .example/", "no task;", " ",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("target", UNFIT)
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_a_job_ends_whatever_sql_wrote_of_whom_to_tell(
+    world: World, monkeypatch: pytest.MonkeyPatch, end: Callable[[World], UUID], target: str
+) -> None:
+    monkeypatch.setattr(jobs, "_target", lambda _: target)
+    job_id = end(world)
+    (one,) = rows(world, job_id)
+    assert "hunter2" not in one["host"]
+    with world.engine.connect() as tx:
+        assert "hunter2" not in str(explain.explain(tx, job_id, world.settings))
+
+
+def test_a_port_with_noughts_is_a_host_that_fits_its_column(world: World) -> None:
+    job_id = world.enqueue(notify="https://shop.example:" + "0" * 400 + "80/hook")
+    world.do(ledger.cancel, job_id)
+    assert taken(world).host.startswith("shop.example:")
 
 
 def test_a_task_and_a_url_are_kept_with_the_job(world: World) -> None:

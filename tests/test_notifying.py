@@ -100,6 +100,27 @@ def test_a_dead_subscriber_delays_no_job(house: House, subscriber: Subscriber) -
     house.run(lambda: len(subscriber.heard) == 3, 20, "the others were not told")
 
 
+def test_nobody_is_told_who_cannot_be_and_the_job_is_over_all_the_same(house: House) -> None:
+    job_ids = {house.enqueue(): target for target in ("http://[shop/", "no task;")}
+    with house.engine.begin() as tx:
+        for job_id, target in job_ids.items():
+            one = schema.job.c.id == job_id
+            tx.execute(update(schema.job).where(one).values(notify=target))
+    done = house.settle(*job_ids, seconds=30)
+    assert {job.state for job in done} == {State.SUCCEEDED}
+
+    def settled() -> bool:
+        with house.engine.connect() as tx:
+            open_ = select(schema.notice).where(schema.notice.c.due_at.is_not(None))
+            return not tx.execute(open_).all()
+
+    house.run(settled, 10, "it is still to be told")
+    with house.engine.connect() as tx:
+        faults = tx.execute(select(schema.notice.c.error)).scalars().all()
+    assert len(faults) == 2
+    assert all(fault.startswith("notify must ") for fault in faults)
+
+
 @pytest.mark.no_cover
 def test_an_apps_own_celery_task_gets_the_jobs_id(
     broker_url: str, empty_database: Callable[[str], str], tmp_path: Path, processes: Processes

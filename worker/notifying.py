@@ -15,6 +15,7 @@ from cutwork import job as records
 from cutwork.errors import JobNotFound
 from cutwork.notices import Notice, Told
 from cutwork.settings import Settings
+from cutwork.sources import shown
 
 from .app import app
 from .configuration import configuration
@@ -32,11 +33,14 @@ def tell_all(tools: Tools, ids: Sequence[UUID]) -> None:
 
 def _tell(tools: Tools, one: Notice) -> Told:
     try:
-        told = _post(tools, one) if one.host else _send(tools.settings, one)
+        if rule := notices.unfit(one.target):  # SQL may have written it
+            told = Told(f"notify {rule}", final=True)
+        else:
+            told = _post(tools, one) if one.host else _send(tools.settings, one)
     except Exception as error:  # noqa: BLE001 - the other notices of the message go on
-        log.event("step failed", level=logging.ERROR, error=True, job=one.job_id)
+        log.event("step failed", level=logging.ERROR, error=True, **one.facts)
         told = Told(type(error).__name__)
-    facts: dict[str, Any] = {"job": one.job_id, "state": one.state, "to": one.host or one.target}
+    facts = one.facts | {"state": one.state, "to": one.host or shown(one.target)}
     if told.fault:
         log.event("not told", level=logging.WARNING, fault=told.fault, tries=one.tries, **facts)
     else:
