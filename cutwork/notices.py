@@ -47,6 +47,7 @@ PAUSES = (5.0, 30.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0)
 _PATIENCE = 3
 _LONGEST_CLOSING = 900.0
 _LONGEST_HOST = 300
+_NOT_TRIED = "its host did not listen to others"
 _TASK = re.compile(r"[A-Za-z_][\w.:-]*")
 
 
@@ -150,15 +151,23 @@ def count(tx: Connection) -> dict[str, int]:
 
 
 def release(tx: Connection, settings: Settings) -> list[UUID]:
-    """Name those that are due to a worker; those of hosts that are left alone are put off."""
+    """Name those that are due to a worker; those of hosts that are left alone are put off.
+
+    Or given up, if their time is over by then: such a host is tried with a few of them only.
+    """
     lane = busy(tx)
-    due = select(notice.c.id, notice.c.host).where(notice.c.due_at <= now())
+    columns = (notice.c.id, notice.c.job_id, notice.c.host, notice.c.created_at)
+    due = select(*columns).where(notice.c.due_at <= now())
     if lane.lapsed:
         due = due.where(notice.c.lease == MESSAGE)
     due = due.order_by(notice.c.due_at).limit(BATCH).with_for_update(skip_locked=True)
     found = tx.execute(due).all()
     closed = _closed(tx, {row.host for row in found})
-    put_off = [{"one": row.id, "until": closed[row.host]} for row in found if row.host in closed]
+    shut = [row for row in found if row.host in closed]
+    lasting = timedelta(seconds=settings.notify_for)
+    over = {row.id: row.job_id for row in shut if closed[row.host] > row.created_at + lasting}
+    _give_up(tx, over)
+    put_off = [{"one": row.id, "until": closed[row.host]} for row in shut if row.id not in over]
     if put_off:
         later = update(notice).where(notice.c.id == bindparam("one"))
         tx.execute(later.values(lease=None, due_at=bindparam("until")), put_off)
@@ -237,6 +246,17 @@ def _pause(one: Notice, told: Told, settings: Settings) -> float | None:
     pause = max(usual, told.retry_after or 0.0)
     left = one.created_at + timedelta(seconds=settings.notify_for) - one.at
     return pause if timedelta(seconds=pause) <= left else None
+
+
+def _give_up(tx: Connection, jobs: Mapping[UUID, UUID]) -> None:
+    """``jobs`` has the job of each notice."""
+    if not jobs:
+        return
+    fault = func.coalesce(notice.c.error, _NOT_TRIED)
+    those = update(notice).where(notice.c.id.in_(list(jobs)))
+    tx.execute(those.values(lease=None, due_at=None, error=fault))
+    for job_id in jobs.values():
+        record(tx, Kind.UNTOLD, f"given up: {_NOT_TRIED}", job_id=job_id)
 
 
 def _closed(tx: Connection, hosts: set[str]) -> dict[str, datetime]:

@@ -243,6 +243,24 @@ def test_a_silent_host_is_left_alone_and_stands_in_nobodys_way(world: World) -> 
         assert not lanes.due(tx)[lanes.NOTICES]  # put off, so that nobody looks at them
 
 
+def test_of_a_host_that_stays_silent_those_are_given_up_too_that_were_never_tried(
+    world: World,
+) -> None:
+    job_ids = [cancel(world) for _ in range(12)]
+    for _ in range(notices._PATIENCE):
+        ring(world)
+        settle(world, *((one, SILENT) for one in claim(world, release(world))))
+    with world.engine.begin() as tx:
+        old = schema.notice.c.job_id.in_(job_ids[:10])
+        tx.execute(update(schema.notice).where(old).values(created_at=after(-DAY)))
+    ring(world)
+    assert release(world) == []
+    over = [row for row in rows(world) if row["due_at"] is None]
+    assert {row["job_id"] for row in over} == set(job_ids[:10])
+    assert all(row["error"] and row["told_at"] is None for row in over)
+    assert [world.events(one).count("untold") for one in job_ids] == [1] * 10 + [0] * 2
+
+
 def test_a_host_that_answers_again_is_told_everything(world: World) -> None:
     for _ in range(4):
         cancel(world)
