@@ -248,8 +248,9 @@ def test_every_line_about_a_job_names_its_attempt_its_key_and_its_trace(
     house: House, recording: Recording, json_logs: Callable[[], list[dict[str, Any]]]
 ) -> None:
     with recording.request() as span:
-        ids = [house.enqueue() for _ in range(3)]
+        ids = [house.enqueue(notify="http://127.0.0.1:9/nobody") for _ in range(3)]
     house.settle(*ids, seconds=30)
+    house.run(lambda: "not told" in str(json_logs()), 20, "nobody was to be told")
     trace = parent_of(span)[3:35]
 
     lines = [line for line in json_logs() if line["logger"] == "cutwork"]
@@ -257,7 +258,7 @@ def test_every_line_about_a_job_names_its_attempt_its_key_and_its_trace(
     about = [line for line in lines if "job" in line]
     assert {line["job"] for line in about} == {str(one) for one in ids}
     events = {line["event"] for line in about}
-    assert {"submitted", "callback", "checked", "stored"} <= events
+    assert {"submitted", "callback", "checked", "stored", "not told"} <= events
     for line in about:
         assert line["key"] == key_id(TOKEN), line
         assert line["attempt"] == 1, line
