@@ -22,6 +22,8 @@ from cutwork.settings import Settings, key_id
 from cutwork.states import State
 from tests.canaries import canary, leaks
 from tests.house import House
+from tests.services.processes import Processes
+from tests.snippets import ROOT, snippets
 from tests.world import World
 
 API = "opentelemetry.trace"
@@ -156,6 +158,35 @@ def secrets(house: House) -> dict[str, str]:
     named = {f"token {at}": token for at, token in enumerate(tokens)}
     named |= {f"link {at}": link for at, link in enumerate(links)}
     return named | {"key": TOKEN, "secret": SECRET}
+
+
+@pytest.mark.no_cover
+def test_the_documented_starter_makes_a_worker_record_its_spans(
+    empty_database: Callable[[str], str],
+    tmp_path: Path,
+    processes: Processes,
+    recording: Recording,
+) -> None:
+    (commands,) = [
+        one.source
+        for one in snippets(ROOT / "docs" / "metrics.md")
+        if "opentelemetry-instrument" in one.source
+    ]
+    world = World.at(empty_database("sqlite"))
+    env = {
+        "CUTWORK_HOME": str(tmp_path),
+        "CUTWORK_DATABASE_URL": world.engine.url.render_as_string(hide_password=False),
+        "CUTWORK_API_TOKENS": TOKEN,
+        "CUTWORK_API_URL": "http://127.0.0.1:9",
+    }
+    worker = processes.start("bash", "-euc", commands, env=env)
+    processes.start("cutwork", "reconciler", env=env)
+    with recording.request() as span:
+        world.enqueue()
+
+    worker.wait_for_log('"name": "cutwork.submit"', 60)
+    worker.wait_for_log(f'"trace_id": "0x{parent_of(span)[3:35]}"')
+    world.engine.dispose()
 
 
 def test_a_step_is_a_span_of_a_trace_of_its_own(recording: Recording) -> None:
