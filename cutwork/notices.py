@@ -160,7 +160,10 @@ def release(tx: Connection, settings: Settings) -> list[UUID]:
     due = select(*columns).where(notice.c.due_at <= now())
     if lane.lapsed:
         due = due.where(notice.c.lease == MESSAGE)
-    due = due.order_by(notice.c.due_at).limit(BATCH).with_for_update(skip_locked=True)
+    # All of a host that was left alone are due at one moment: whoever was tried before must not be
+    # tried first again, or the rest never is.
+    due = due.order_by(notice.c.due_at, notice.c.tries).limit(BATCH)
+    due = due.with_for_update(skip_locked=True)
     found = tx.execute(due).all()
     closed = _closed(tx, {row.host for row in found})
     shut = [row for row in found if row.host in closed]

@@ -243,6 +243,16 @@ def test_a_silent_host_is_left_alone_and_stands_in_nobodys_way(world: World) -> 
         assert not lanes.due(tx)[lanes.NOTICES]  # put off, so that nobody looks at them
 
 
+def test_of_one_host_those_that_fail_keep_no_others_from_their_turn(world: World) -> None:
+    job_ids = [cancel(world) for _ in range(2 * world.settings.notify_lane)]
+    first = claim(world, release(world))
+    settle(world, *((one, SILENT) for one in first))
+    ring(world)
+    open_all(world)
+    second = claim(world, release(world))
+    assert {one.job_id for one in [*first, *second]} == set(job_ids)
+
+
 def test_of_a_host_that_stays_silent_those_are_given_up_too_that_were_never_tried(
     world: World,
 ) -> None:
