@@ -7,10 +7,11 @@ from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
+from amqp.exceptions import AMQPError, PreconditionFailed
 from celery import Celery
 from kombu.exceptions import KombuError
 
-from cutwork import database, log, notices, telling
+from cutwork import broker, database, log, notices, telling
 from cutwork import job as records
 from cutwork.errors import JobNotFound
 from cutwork.notices import Notice, Told
@@ -20,6 +21,10 @@ from cutwork.sources import shown
 from .app import app
 from .configuration import configuration
 from .tools import Tools
+
+# A silent broker is waited for three times, with the ends of channel and connection: less than a
+# lease in all.
+_SILENCE = 3
 
 
 def tell_all(tools: Tools, ids: Sequence[UUID]) -> None:
@@ -60,9 +65,14 @@ def _post(tools: Tools, one: Notice) -> Told:
 def _send(settings: Settings, one: Notice) -> Told:
     """The task gets the job's id as its one argument."""
     send, options = _sender(settings)
+    queue = settings.notify_queue
+    publish = partial(send, one.target, args=[str(one.job_id)], queue=queue, **options)
     try:
-        send(one.target, args=[str(one.job_id)], queue=settings.notify_queue, **options)
-    except (KombuError, OSError) as error:
+        try:
+            publish()
+        except PreconditionFailed:  # it is there, and has a type or arguments of the app's own
+            publish(declare=[])
+    except (AMQPError, KombuError, OSError) as error:
         return Told(f"the broker did not take it ({type(error).__name__})", silent=True)
     return Told()
 
@@ -70,10 +80,15 @@ def _send(settings: Settings, one: Notice) -> Told:
 @cache
 def _sender(settings: Settings) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The app's broker: our own, unless it has another. An id may wait there for long."""
+    theirs = replace(settings, broker_url=settings.notify_broker_url or settings.broker_url)
     options: dict[str, Any] = {"retry": False, "ignore_result": True}
+    told = configuration(theirs)
+    if broker.kind(theirs) == "amqp":
+        # One that is short of memory takes messages and says nothing, not even to a farewell.
+        options["confirm_timeout"] = _SILENCE
+        told["broker_transport_options"] |= {"read_timeout": _SILENCE}
     if not settings.notify_broker_url:
         return app.send_task, options
-    theirs = replace(settings, broker_url=settings.notify_broker_url)
     other = Celery("cutwork.notify", set_as_current=False)
-    other.conf.update(configuration(theirs))
+    other.conf.update(told)
     return other.send_task, options
