@@ -194,7 +194,8 @@ def claim(tx: Connection, ids: Sequence[UUID], settings: Settings) -> list[Notic
     mine = list(tx.execute(free).scalars())
     if not mine:
         return []
-    lease = after(settings.notify_timeout + settings.lease_margin)
+    # Where a worker's jobs have a process each, those of one message are told one after the other.
+    lease = after(settings.notify_timeout * len(mine) + settings.lease_margin)
     more = notice.c.tries + 1
     taken = update(notice).where(notice.c.id.in_(mine), notice.c.lease == MESSAGE)
     tx.execute(taken.values(lease=WORKER, due_at=lease, tries=more))

@@ -177,6 +177,15 @@ def test_a_message_that_is_lost_is_sent_again(world: World) -> None:
     assert len(claim(world, ids)) == 1
 
 
+def test_a_lease_is_long_enough_to_tell_all_of_a_message_one_after_the_other(world: World) -> None:
+    for _ in range(3):
+        cancel(world)
+    claimed = claim(world, release(world))
+    assert len(claimed) == 3
+    longest = timedelta(seconds=3 * world.settings.notify_timeout)
+    assert all(row["due_at"] - claimed[0].at > longest for row in rows(world))
+
+
 def test_a_worker_that_dies_is_followed_by_another_and_says_nothing_any_more(world: World) -> None:
     cancel(world)
     first = taken(world)
