@@ -20,8 +20,10 @@ _PNG_KEPT = frozenset(
     b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI bKGD pHYs hIST"
     b" acTL fcTL fdAT".split()
 )
-_WEBP_KEPT = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
+_WEBP_KEPT = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ICCP"))
 _WEBP_EXIF, _WEBP_XMP = 0x08, 0x04
+_FRAME_KEPT = frozenset((b"VP8 ", b"VP8L", b"ALPH"))
+_FRAME_HEAD = 8 + 16  # its name and size; place, duration and flags
 
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _STANDALONE = {0x01, 0xD8}
@@ -161,7 +163,9 @@ def _webp(data: Data) -> Pieces:
         stop = min(at + 8 + size + size % 2, len(data))
         if kind == b"EXIF" and turn == 1:
             turn = orientation(data[at + 8 : stop].removeprefix(_EXIF))
-        if kind in _WEBP_KEPT:
+        if kind == b"ANMF":
+            pieces += _webp_frame(data, at, stop)
+        elif kind in _WEBP_KEPT:
             pieces.append(slice(at, stop))
             if stop % 2:  # some leave out the last padding
                 pieces.append(b"\0")
@@ -178,6 +182,23 @@ def _webp(data: Data) -> Pieces:
     size = 4 + sum(len(one) if isinstance(one, bytes) else one.stop - one.start for one in pieces)
     yield b"RIFF" + struct.pack("<I", size) + b"WEBP"
     yield from pieces
+
+
+def _webp_frame(data: Data, at: int, stop: int) -> Pieces:
+    """A frame of an animation is a file in the file, and may hide the same things."""
+    part = min(at + _FRAME_HEAD, stop)
+    kept = [slice(at + 8, part)]
+    while part + 8 <= stop:
+        size, kind = int.from_bytes(data[part + 4 : part + 8], "little"), data[part : part + 4]
+        end = min(part + 8 + size + size % 2, stop)
+        if kind in _FRAME_KEPT:
+            kept.append(slice(part, end))
+        part = end
+    size = sum(one.stop - one.start for one in kept)
+    yield b"ANMF" + struct.pack("<I", size)
+    yield from kept
+    if size % 2:
+        yield b"\0"
 
 
 def orientation(exif: bytes) -> int:

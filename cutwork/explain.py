@@ -145,7 +145,7 @@ def _download(row: Row[Any]) -> list[Moment]:
 
 def _notice(row: Row[Any], one: Row[Any]) -> list[Moment]:
     """Who is, or was, to be told of an end of the job."""
-    who = sources.shown(row.notify) if one.host else f"task {row.notify}"
+    who = sources.shown(row.notify) if "://" in row.notify else f"task {row.notify}"
     owed = Moment(one.created_at, "notice", f"{who} is to be told that it is {one.state}")
     tries = f"after {one.tries} tries" if one.tries != 1 else "at the first try"
     if one.told_at is not None:

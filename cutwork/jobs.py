@@ -6,7 +6,6 @@ no HTTP client is needed here: a committed row is all that the reconciler waits 
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,21 +18,20 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from cutwork import database, ledger, schema, tracing
+from cutwork import database, ledger, notices, schema, tracing
 from cutwork import job as records
 from cutwork.errors import DatabaseNotReady, InvalidInput, JobNotFound
 from cutwork.intake import Entry, Intake
 from cutwork.job import Job
 from cutwork.request import Segmentation
 from cutwork.settings import Settings, current
-from cutwork.sources import Source, shown, url_fault
+from cutwork.sources import Source, shown
 from cutwork.states import State
 
 POLICIES = ("resubmit", "hold", "fail")
 DEFAULT_PRIORITY = 5
 _CHUNK = 1000
 _encode = json.JSONEncoder(allow_nan=False).encode
-_TASK = re.compile(r"[A-Za-z_][\w.:-]*")
 
 
 class Options(TypedDict, total=False):
@@ -217,12 +215,8 @@ def _target(target: object) -> str | None:
     if target is None:
         return None
     text = _text("notify", target, 500, least=1)
-    if "://" in text:
-        if fault := url_fault(text):
-            raise InvalidInput("notify", shown(text), fault[0])
-    elif not _TASK.fullmatch(text):
-        rule = "must be the name of a Celery task, such as shop.tasks.cut_done, or an http(s) URL"
-        raise InvalidInput("notify", text, rule)
+    if rule := notices.unfit(text):
+        raise InvalidInput("notify", shown(text), rule)
     return text
 
 

@@ -5,6 +5,7 @@ once, and for a day if need be. A host that does not listen is left alone for a 
 it is to be told, so that it stands in nobody's way. Every statement about notices is here.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -30,12 +31,13 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
-from cutwork import database, policy, wake
+from cutwork import database, policy, tracing, wake
 from cutwork.clock import after, now
 from cutwork.events import Kind, record
 from cutwork.lanes import MESSAGE, WORKER, Lane
 from cutwork.schema import job, notice, subscriber
 from cutwork.settings import Settings
+from cutwork.sources import url_fault
 
 LANE = "notify"
 BATCH = 100
@@ -44,11 +46,17 @@ PAUSES = (5.0, 30.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0)
 # A host that fails so often in a row is left alone, for as long as the pauses say.
 _PATIENCE = 3
 _LONGEST_CLOSING = 900.0
+_LONGEST_HOST = 300
+_NOT_TRIED = "its host did not listen to others"
+_TASK = re.compile(r"[A-Za-z_][\w.:-]*")
 
 
 @dataclass(frozen=True)
 class Notice:
-    """One to be told, in a worker's hands while ``tries`` is the row's; ``at`` is the claim."""
+    """One to be told, in a worker's hands while ``tries`` is the row's; ``at`` is the claim.
+
+    ``attempt``, ``key_id`` and ``trace`` are the job's.
+    """
 
     id: UUID
     job_id: UUID
@@ -58,6 +66,16 @@ class Notice:
     tries: int
     created_at: datetime
     at: datetime
+    attempt: int = 0
+    key_id: str | None = None
+    trace: str | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What each log line about it names, as far as it is known."""
+        trace, attempt = tracing.trace_id(self.trace), self.attempt or None
+        facts = {"job": self.job_id, "attempt": attempt, "key": self.key_id, "trace": trace}
+        return {name: fact for name, fact in facts.items() if fact is not None}
 
 
 @dataclass(frozen=True)
@@ -74,9 +92,25 @@ class Told:
     silent: bool = False
 
 
+def unfit(target: str) -> str:
+    """The rule that it breaks; empty for a Celery task's name and for an http(s) URL."""
+    if "://" in target:
+        fault = url_fault(target)
+        return fault[0] if fault else ""
+    if _TASK.fullmatch(target):
+        return ""
+    return "must be the name of a Celery task, such as shop.tasks.cut_done, or an http(s) URL"
+
+
 def host_of(target: str) -> str:
-    """Who is told: the host of a URL with its port; empty for a Celery task."""
-    return urlsplit(target).netloc.lower() if "://" in target else ""
+    """Who is told: the host of a URL with its port; empty for a Celery task.
+
+    It is asked for in the transaction that ends the job. So whatever a row names, which SQL may
+    have written, there is an answer, and one that its column takes.
+    """
+    if "://" not in target or unfit(target):
+        return ""
+    return urlsplit(target).netloc.lower()[:_LONGEST_HOST]
 
 
 def add(tx: Connection, owed: Sequence[Mapping[str, Any]]) -> None:
@@ -117,15 +151,26 @@ def count(tx: Connection) -> dict[str, int]:
 
 
 def release(tx: Connection, settings: Settings) -> list[UUID]:
-    """Name those that are due to a worker; those of hosts that are left alone are put off."""
+    """Name those that are due to a worker; those of hosts that are left alone are put off.
+
+    Or given up, if their time is over by then: such a host is tried with a few of them only.
+    """
     lane = busy(tx)
-    due = select(notice.c.id, notice.c.host).where(notice.c.due_at <= now())
+    columns = (notice.c.id, notice.c.job_id, notice.c.host, notice.c.created_at)
+    due = select(*columns).where(notice.c.due_at <= now())
     if lane.lapsed:
         due = due.where(notice.c.lease == MESSAGE)
-    due = due.order_by(notice.c.due_at).limit(BATCH).with_for_update(skip_locked=True)
+    # All of a host that was left alone are due at one moment: whoever was tried before must not be
+    # tried first again, or the rest never is.
+    due = due.order_by(notice.c.due_at, notice.c.tries).limit(BATCH)
+    due = due.with_for_update(skip_locked=True)
     found = tx.execute(due).all()
     closed = _closed(tx, {row.host for row in found})
-    put_off = [{"one": row.id, "until": closed[row.host]} for row in found if row.host in closed]
+    shut = [row for row in found if row.host in closed]
+    lasting = timedelta(seconds=settings.notify_for)
+    over = {row.id: row.job_id for row in shut if closed[row.host] > row.created_at + lasting}
+    _give_up(tx, over)
+    put_off = [{"one": row.id, "until": closed[row.host]} for row in shut if row.id not in over]
     if put_off:
         later = update(notice).where(notice.c.id == bindparam("one"))
         tx.execute(later.values(lease=None, due_at=bindparam("until")), put_off)
@@ -149,13 +194,15 @@ def claim(tx: Connection, ids: Sequence[UUID], settings: Settings) -> list[Notic
     mine = list(tx.execute(free).scalars())
     if not mine:
         return []
-    lease = after(settings.notify_timeout + settings.lease_margin)
+    # Where a worker's jobs have a process each, those of one message are told one after the other.
+    lease = after(settings.notify_timeout * len(mine) + settings.lease_margin)
     more = notice.c.tries + 1
     taken = update(notice).where(notice.c.id.in_(mine), notice.c.lease == MESSAGE)
     tx.execute(taken.values(lease=WORKER, due_at=lease, tries=more))
     columns = select(
         notice.c.id, notice.c.job_id, notice.c.state, job.c.notify.label("target"),
         notice.c.host, notice.c.tries, notice.c.created_at, now().label("at"),
+        job.c.attempt, job.c.key_id, job.c.trace,
     ).join(job, job.c.id == notice.c.job_id)  # fmt: skip
     return [Notice(**row._mapping) for row in tx.execute(columns.where(notice.c.id.in_(mine)))]
 
@@ -203,6 +250,17 @@ def _pause(one: Notice, told: Told, settings: Settings) -> float | None:
     pause = max(usual, told.retry_after or 0.0)
     left = one.created_at + timedelta(seconds=settings.notify_for) - one.at
     return pause if timedelta(seconds=pause) <= left else None
+
+
+def _give_up(tx: Connection, jobs: Mapping[UUID, UUID]) -> None:
+    """``jobs`` has the job of each notice."""
+    if not jobs:
+        return
+    fault = func.coalesce(notice.c.error, _NOT_TRIED)
+    those = update(notice).where(notice.c.id.in_(list(jobs)))
+    tx.execute(those.values(lease=None, due_at=None, error=fault))
+    for job_id in jobs.values():
+        record(tx, Kind.UNTOLD, f"given up: {_NOT_TRIED}", job_id=job_id)
 
 
 def _closed(tx: Connection, hosts: set[str]) -> dict[str, datetime]:

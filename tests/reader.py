@@ -26,7 +26,7 @@ from tests.snippets import Shell, Snippet
 SHOWN = {"ini", "json", "nginx", "text", "toml", "yaml"}
 SERVES = re.compile(
     r"(?:[A-Z_]+=\S+ )*"
-    r"(?:cutwork (console|reconciler|sandbox|up|webhook|worker)|gunicorn|waitress-serve)\b"
+    r"(?:cutwork (console|metrics|reconciler|sandbox|up|webhook|worker)|gunicorn|waitress-serve)\b"
 )
 # What only looks may be looked at again, until it shows what the page shows.
 _LOOKS = ("cutwork explain", "cutwork list", "cutwork show", "cutwork stats")

@@ -30,6 +30,7 @@ class Snippet:
     language: str
     source: str
     excuse: str = ""
+    indented: bool = False
 
     def __str__(self) -> str:
         return f"{self.page.name}:{self.line}"
@@ -55,7 +56,7 @@ def _found(page: Path, lines: list[str]) -> Iterator[Snippet]:
             while end < len(lines) and (lines[end].startswith("    ") or not lines[end].strip()):
                 end += 1
             source = "\n".join(one[4:] for one in lines[number:end]).strip("\n")
-            yield Snippet(page, number + 1, _guessed(source), source, excuse)
+            yield Snippet(page, number + 1, _guessed(source), source, excuse, indented=True)
             excuse, number = "", end
         else:
             if line.strip():

@@ -141,6 +141,22 @@ def test_an_animation_keeps_its_frames() -> None:
         assert b"CAMERA-SECRET" not in bare
 
 
+def test_a_frame_of_an_animation_hides_nothing_either() -> None:
+    frames = [Image.new("RGB", (16, 12), colour) for colour in ("red", "green")]
+    out = BytesIO()
+    frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:], duration=40)
+    plain, hidden = out.getvalue(), b"EXIF" + struct.pack("<I", 13) + b"FRAME-SECRET!\0"
+    at = plain.index(b"ANMF")
+    size = int.from_bytes(plain[at + 4 : at + 8], "little")
+    end = at + 8 + size
+    longer = b"ANMF" + struct.pack("<I", size + len(hidden)) + plain[at + 8 : end] + hidden
+    data = b"RIFF" + struct.pack("<I", len(plain) - 8 + len(hidden)) + plain[8:at] + longer
+    data += plain[end:]
+
+    assert strip(plain, "webp") == plain
+    assert strip(data, "webp") == plain
+
+
 def test_a_jpg_loses_its_thumbnails_and_the_pictures_after_it() -> None:
     data = photograph("jpg")
     thumb = b"\xff\xe0" + struct.pack(">H", 2 + 14 + 3) + b"JFIF\0\x01\x02\0\0\x01\0\x01\x01\x01abc"

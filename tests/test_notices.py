@@ -177,6 +177,15 @@ def test_a_message_that_is_lost_is_sent_again(world: World) -> None:
     assert len(claim(world, ids)) == 1
 
 
+def test_a_lease_is_long_enough_to_tell_all_of_a_message_one_after_the_other(world: World) -> None:
+    for _ in range(3):
+        cancel(world)
+    claimed = claim(world, release(world))
+    assert len(claimed) == 3
+    longest = timedelta(seconds=3 * world.settings.notify_timeout)
+    assert all(row["due_at"] - claimed[0].at > longest for row in rows(world))
+
+
 def test_a_worker_that_dies_is_followed_by_another_and_says_nothing_any_more(world: World) -> None:
     cancel(world)
     first = taken(world)
@@ -241,6 +250,34 @@ def test_a_silent_host_is_left_alone_and_stands_in_nobodys_way(world: World) -> 
     assert release(world) == []
     with world.engine.connect() as tx:
         assert not lanes.due(tx)[lanes.NOTICES]  # put off, so that nobody looks at them
+
+
+def test_of_one_host_those_that_fail_keep_no_others_from_their_turn(world: World) -> None:
+    job_ids = [cancel(world) for _ in range(2 * world.settings.notify_lane)]
+    first = claim(world, release(world))
+    settle(world, *((one, SILENT) for one in first))
+    ring(world)
+    open_all(world)
+    second = claim(world, release(world))
+    assert {one.job_id for one in [*first, *second]} == set(job_ids)
+
+
+def test_of_a_host_that_stays_silent_those_are_given_up_too_that_were_never_tried(
+    world: World,
+) -> None:
+    job_ids = [cancel(world) for _ in range(12)]
+    for _ in range(notices._PATIENCE):
+        ring(world)
+        settle(world, *((one, SILENT) for one in claim(world, release(world))))
+    with world.engine.begin() as tx:
+        old = schema.notice.c.job_id.in_(job_ids[:10])
+        tx.execute(update(schema.notice).where(old).values(created_at=after(-DAY)))
+    ring(world)
+    assert release(world) == []
+    over = [row for row in rows(world) if row["due_at"] is None]
+    assert {row["job_id"] for row in over} == set(job_ids[:10])
+    assert all(row["error"] and row["told_at"] is None for row in over)
+    assert [world.events(one).count("untold") for one in job_ids] == [1] * 10 + [0] * 2
 
 
 def test_a_host_that_answers_again_is_told_everything(world: World) -> None:
@@ -310,13 +347,38 @@ def test_the_story_says_who_was_told_and_no_secret(world: World) -> None:
 @pytest.mark.parametrize(
     "target",
     ["", "no task", "ftp://shop.example/x", "https://user:pass@shop.example/", "https://", 7,
-     "https://shop.example/" + "x" * 500, "task;drop"],
+     "http://[shop.example/", "https://shop.example/" + "x" * 500, "task;drop"],
 )  # fmt: skip
 def test_what_cannot_be_told_is_refused_at_once(target: Any) -> None:
     engine = create_engine("sqlite://")
     with pytest.raises(InvalidInput, match="notify"), engine.connect() as tx:
         jobs.enqueue(tx, image_url="https://shop.example/a.jpg", notify=target)
     engine.dispose()
+
+
+UNFIT = (
+    "http://[shop.example/", "https://shop.example:" + "0" * 400 + "80/", "ftp://shop.example/",
+    "https://user:hunter2@shop.example/", "https://shop .example/", "no task;", " ",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("target", UNFIT)
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_a_job_ends_whatever_sql_wrote_of_whom_to_tell(
+    world: World, monkeypatch: pytest.MonkeyPatch, end: Callable[[World], UUID], target: str
+) -> None:
+    monkeypatch.setattr(jobs, "_target", lambda _: target)
+    job_id = end(world)
+    (one,) = rows(world, job_id)
+    assert "hunter2" not in one["host"]
+    with world.engine.connect() as tx:
+        assert "hunter2" not in str(explain.explain(tx, job_id, world.settings))
+
+
+def test_a_port_with_noughts_is_a_host_that_fits_its_column(world: World) -> None:
+    job_id = world.enqueue(notify="https://shop.example:" + "0" * 400 + "80/hook")
+    world.do(ledger.cancel, job_id)
+    assert taken(world).host.startswith("shop.example:")
 
 
 def test_a_task_and_a_url_are_kept_with_the_job(world: World) -> None:

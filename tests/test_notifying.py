@@ -2,19 +2,26 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+from kombu import Connection
 from sqlalchemy import select, update
 from standardwebhooks import Webhook
 
 from cutwork import jobs, schema
 from cutwork.clock import after
+from cutwork.notices import Notice, Told
+from cutwork.settings import Settings
 from cutwork.states import State
+from cutwork.worker import notifying
 from tests.house import House
 from tests.services.processes import Processes
+from tests.services.rabbitmq import PrivateRabbitMQ
 from tests.services.waiting import run_until
 from tests.subscriber import Subscriber
 from tests.world import World
@@ -98,6 +105,68 @@ def test_a_dead_subscriber_delays_no_job(house: House, subscriber: Subscriber) -
     done = house.settle(*others, seconds=30)
     assert {one.state for one in done} == {State.SUCCEEDED}
     house.run(lambda: len(subscriber.heard) == 3, 20, "the others were not told")
+
+
+def test_nobody_is_told_who_cannot_be_and_the_job_is_over_all_the_same(house: House) -> None:
+    job_ids = {house.enqueue(): target for target in ("http://[shop/", "no task;")}
+    with house.engine.begin() as tx:
+        for job_id, target in job_ids.items():
+            one = schema.job.c.id == job_id
+            tx.execute(update(schema.job).where(one).values(notify=target))
+    done = house.settle(*job_ids, seconds=30)
+    assert {job.state for job in done} == {State.SUCCEEDED}
+
+    def settled() -> bool:
+        with house.engine.connect() as tx:
+            open_ = select(schema.notice).where(schema.notice.c.due_at.is_not(None))
+            return not tx.execute(open_).all()
+
+    house.run(settled, 10, "it is still to be told")
+    with house.engine.connect() as tx:
+        faults = tx.execute(select(schema.notice.c.error)).scalars().all()
+    assert len(faults) == 2
+    assert all(fault.startswith("notify must ") for fault in faults)
+
+
+def of_a_task() -> Notice:
+    now = datetime.now(UTC)
+    return Notice(uuid4(), uuid4(), "succeeded", "shop.cut_done", "", 1, now, now)
+
+
+def test_a_queue_that_the_app_declared_in_its_own_way_is_used_as_it_is(
+    empty_broker: Callable[[str], str], tmp_path: Path
+) -> None:
+    url = empty_broker("rabbitmq")
+    settings = Settings(home=tmp_path, notify_broker_url=url)
+    with Connection(url) as connection:
+        channel = connection.channel()
+        shape = {"x-max-priority": 10}
+        channel.queue_declare("celery", durable=True, auto_delete=False, arguments=shape)
+        for one in (of_a_task(), of_a_task()):
+            assert notifying._send(settings, one) == Told()
+            message = channel.basic_get("celery", no_ack=True)
+            assert str(one.job_id) in message.body
+
+
+def test_a_broker_that_says_nothing_is_not_waited_for_longer_than_a_lease(
+    private_rabbitmq: PrivateRabbitMQ, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path, notify_broker_url=private_rabbitmq.url)
+    assert notifying._send(settings, of_a_task()) == Told()
+    private_rabbitmq.control("set_vm_memory_high_watermark", "0.00001")
+    alarmed = lambda: "memory" in private_rabbitmq.control("eval", "rabbit_alarm:get_alarms().")  # noqa: E731
+    run_until(alarmed, 30, "it is short of memory")
+
+    try:
+        started = time.monotonic()
+        told = notifying._send(settings, of_a_task())
+        took = time.monotonic() - started
+    finally:
+        private_rabbitmq.control("set_vm_memory_high_watermark", "0.4")
+
+    assert "the broker did not take it" in told.fault
+    assert told.silent
+    assert took < settings.notify_timeout + settings.lease_margin
 
 
 @pytest.mark.no_cover

@@ -244,7 +244,7 @@ PARTS = {
     "redis": "kombu.transport.redis",
     "sandbox": "cutwork.sandbox.server, cutwork.sandbox.grabcut, cutwork.sandbox.form",
     "terminal": "rich.console",
-    "tracing": "opentelemetry.trace",
+    "tracing": "opentelemetry.trace, opentelemetry.instrumentation.auto_instrumentation",
     "webhook": "cutwork.webhook.app, granian",
 }
 HIDING = """

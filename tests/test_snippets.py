@@ -27,10 +27,7 @@ from tests.snippets import ROOT, snippets
 PHOTOGRAPH = ROOT / "cutwork" / "cli" / "photographs" / "grace_hopper.jpg"
 # Pages whose snippets need more than this house, and the tests that run them.
 ELSEWHERE = {
-    "alerts.md": "tests/test_alerts.py",
     "backends.md": "tests/test_docs.py",
-    "deployment.md": "tests/deployment",
-    "metrics.md": "tests/test_exporter.py",
 }
 PAGES = [
     page
@@ -131,6 +128,24 @@ def test_what_is_not_run_says_why(page: Path) -> None:
         known = snippet.language in SHOWN | {"shell", "python"}
         assert known or snippet.excuse, f"{snippet}: {snippet.language} is neither run nor excused"
         assert not snippet.excuse or len(snippet.excuse) > 10, f"{snippet}: {snippet.excuse}"
+
+
+def test_what_is_typed_is_run_or_says_why_not() -> None:
+    """An indented block is typed; what is only shown stands in a fence that says what it is."""
+    folders = [ROOT / name for name in ("docs", "docker", "examples")]
+    pages = {ROOT / "CONTRIBUTING.md", *(page for one in folders for page in one.rglob("*.md"))}
+    run = {*PAGES, *(ROOT / "docs" / name for name in ELSEWHERE)}
+
+    unsaid = [
+        f"{snippet.page.relative_to(ROOT)}:{snippet.line}"
+        for page in sorted(pages | run)
+        for snippet in snippets(page)
+        if not snippet.excuse
+        and (snippet.indented or snippet.language in ("python", "shell"))
+        and (snippet.language == "text" or page not in run)
+    ]
+
+    assert unsaid == []
 
 
 def test_snippets_that_need_more_are_run_elsewhere() -> None:

@@ -22,6 +22,8 @@ from cutwork.settings import Settings, key_id
 from cutwork.states import State
 from tests.canaries import canary, leaks
 from tests.house import House
+from tests.services.processes import Processes
+from tests.snippets import ROOT, snippets
 from tests.world import World
 
 API = "opentelemetry.trace"
@@ -158,6 +160,35 @@ def secrets(house: House) -> dict[str, str]:
     return named | {"key": TOKEN, "secret": SECRET}
 
 
+@pytest.mark.no_cover
+def test_the_documented_starter_makes_a_worker_record_its_spans(
+    empty_database: Callable[[str], str],
+    tmp_path: Path,
+    processes: Processes,
+    recording: Recording,
+) -> None:
+    (commands,) = [
+        one.source
+        for one in snippets(ROOT / "docs" / "metrics.md")
+        if "opentelemetry-instrument" in one.source
+    ]
+    world = World.at(empty_database("sqlite"))
+    env = {
+        "CUTWORK_HOME": str(tmp_path),
+        "CUTWORK_DATABASE_URL": world.engine.url.render_as_string(hide_password=False),
+        "CUTWORK_API_TOKENS": TOKEN,
+        "CUTWORK_API_URL": "http://127.0.0.1:9",
+    }
+    worker = processes.start("bash", "-euc", commands, env=env)
+    processes.start("cutwork", "reconciler", env=env)
+    with recording.request() as span:
+        world.enqueue()
+
+    worker.wait_for_log('"name": "cutwork.submit"', 60)
+    worker.wait_for_log(f'"trace_id": "0x{parent_of(span)[3:35]}"')
+    world.engine.dispose()
+
+
 def test_a_step_is_a_span_of_a_trace_of_its_own(recording: Recording) -> None:
     with recording.request() as span:
         parent = tracing.current()
@@ -248,8 +279,9 @@ def test_every_line_about_a_job_names_its_attempt_its_key_and_its_trace(
     house: House, recording: Recording, json_logs: Callable[[], list[dict[str, Any]]]
 ) -> None:
     with recording.request() as span:
-        ids = [house.enqueue() for _ in range(3)]
+        ids = [house.enqueue(notify="http://127.0.0.1:9/nobody") for _ in range(3)]
     house.settle(*ids, seconds=30)
+    house.run(lambda: "not told" in str(json_logs()), 20, "nobody was to be told")
     trace = parent_of(span)[3:35]
 
     lines = [line for line in json_logs() if line["logger"] == "cutwork"]
@@ -257,7 +289,7 @@ def test_every_line_about_a_job_names_its_attempt_its_key_and_its_trace(
     about = [line for line in lines if "job" in line]
     assert {line["job"] for line in about} == {str(one) for one in ids}
     events = {line["event"] for line in about}
-    assert {"submitted", "callback", "checked", "stored"} <= events
+    assert {"submitted", "callback", "checked", "stored", "not told"} <= events
     for line in about:
         assert line["key"] == key_id(TOKEN), line
         assert line["attempt"] == 1, line

@@ -25,7 +25,7 @@ class Order(Base):
     __tablename__ = "market_order"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    customer: Mapped[str] = mapped_column(String(64))
+    customer: Mapped[str] = mapped_column(String(200))  # cutwork says what is too long
     article: Mapped[str] = mapped_column(String(200))
     job_id: Mapped[UUID | None]
 

@@ -74,14 +74,14 @@ class Shop:
         except requests.ConnectionError:
             return False
 
-    def order(self, customer: str, data: bytes) -> requests.Response:
+    def order(self, customer: str, data: bytes | None) -> requests.Response:
         """Fill in the form and send it; gives the page that it leads to."""
         form = self._browser.get(self.url, timeout=10).text
         hidden = re.findall(r'type="hidden" name="(\w+)" value="(\w+)"', form)
         return self._browser.post(
             f"{self.url}/orders",
             data={**dict(hidden), "customer": customer, "article": "A <b>bold</b> shoe"},
-            files={"picture": ("photo.jpg", data)},
+            files={"picture" if data else "other": ("photo.jpg", data or b"no picture")},
             timeout=30,
         )
 
@@ -179,6 +179,23 @@ def test_what_the_provider_would_refuse_is_told_to_the_user(
     assert refused.status_code == 400
     assert "image_file" in refused.text
     assert street.jobs(f"{name}-joker") == 0
+
+
+@each_app
+def test_an_owner_longer_than_may_be_is_told_to_the_user(
+    shops: Callable[[str], Shop], name: str
+) -> None:
+    refused = shops(name).order("x" * 65, picture())
+
+    assert refused.status_code == 400
+    assert "owner" in refused.text
+
+
+@each_app
+def test_a_form_without_a_picture_is_the_users_fault(
+    shops: Callable[[str], Shop], name: str
+) -> None:
+    assert shops(name).order(f"{name}-hasty", None).status_code in (400, 422)
 
 
 @each_app

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Order(models.Model):
-    customer = models.CharField(max_length=64)
+    customer = models.CharField(max_length=200)  # cutwork says what is too long
     article = models.CharField(max_length=200)
     job_id = models.UUIDField(null=True)
 

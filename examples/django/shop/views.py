@@ -7,6 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.datastructures import MultiValueDictKeyError
 from django.views.decorators.http import require_GET, require_POST
 
 import cutwork
@@ -46,9 +47,13 @@ def index(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def order(request: HttpRequest) -> HttpResponse:
-    asked = request.POST
     try:
-        placed = place_order(asked["customer"], asked["article"], request.FILES["picture"].file)
+        customer, article = request.POST["customer"], request.POST["article"]
+        picture = request.FILES["picture"].file
+    except MultiValueDictKeyError:
+        return HttpResponseBadRequest("a field is missing", content_type="text/plain")
+    try:
+        placed = place_order(customer, article, picture)
     except cutwork.InvalidInput as fault:
         return HttpResponseBadRequest(str(fault), content_type="text/plain")
     return redirect(f"/orders/{placed.pk}")

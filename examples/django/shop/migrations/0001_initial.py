@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
             name="Order",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False, verbose_name="ID")),
-                ("customer", models.CharField(max_length=64)),
+                ("customer", models.CharField(max_length=200)),
                 ("article", models.CharField(max_length=200)),
                 ("job_id", models.UUIDField(null=True)),
             ],
