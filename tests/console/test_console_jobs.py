@@ -195,6 +195,9 @@ def test_an_id_is_found_by_its_beginning_or_its_end(world: World, person: Enter)
         ("state=lost", "State is no state of a job."),
         ("after=soon", "After must be a span"),
         ("before=2026-99-99", "Before must be a span"),
+        ("after=0001-01-01", "After must be a span"),
+        ("before=9999-12-31T23:59", "Before must be a span"),
+        ("after=0001-01-01T00:00%2B14:00", "After must be a span"),
         ("id=xyz", "Id must be an id"),
     ],
 )
@@ -204,6 +207,16 @@ def test_what_cannot_be_understood_is_said_by_name(person: Enter, query: str, fa
 
     assert reply.status == 400
     assert fault in reply.words
+
+
+@pytest.mark.parametrize("name", ["key", "owner", "meta", "error", "id", "state"])
+def test_a_character_that_no_text_has_is_refused_on_every_database(
+    person: Enter, name: str
+) -> None:
+    client = person()
+
+    assert client.get(f"/jobs?{name}=a%00").status == 400
+    assert client.post("/troubles/ask", {"verb": "retry", name: "a\0"}).status == 400
 
 
 def test_a_search_stops_at_its_bound_and_can_go_on(
