@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
+from cutwork import jobs
 from cutwork.states import State
 from tests.console import browser as browsing
 from tests.console.browser import NARROW, WIDE, Seen
@@ -177,9 +178,24 @@ def test_the_page_keeps_itself_up_to_date_unless_it_is_told_not_to(
     expect(count).to_have_text(str(before + 1))
 
 
-def cancel(place: Place, job_id: Any) -> None:
-    from cutwork import jobs
+def test_the_troubles_keep_themselves_up_to_date(look: Look, place: Place) -> None:
+    seen = look()
+    seen.page.clock.install()
+    failed = place.of(State.FAILED)
+    seen.go("/troubles")
+    assert seen.broken() == []
+    shown = seen.page.locator(f'.cause a[href="/jobs/{failed.id}"]')
+    expect(shown).to_have_count(1)
 
+    with place.house.engine.begin() as tx:
+        jobs.retry(tx, failed.id, settings=place.house.settings)
+    cancel(place, failed.id)
+    seen.page.clock.run_for(6000)
+
+    expect(shown).to_have_count(0)
+
+
+def cancel(place: Place, job_id: Any) -> None:
     with place.house.engine.begin() as tx:
         jobs.cancel(tx, job_id)
 
