@@ -18,7 +18,7 @@ from tests.console.conftest import Enter
 from tests.tables import job_values
 from tests.world import World, failed
 
-HOSTILE = "<script>alert(1)</script>\"'{{7*7}}"
+HOSTILE = "<script>alert(1)</script>\"'{{7919*7919}}"
 
 
 def ids(text: str) -> list[str]:
@@ -184,7 +184,8 @@ def test_an_id_is_found_by_its_beginning_or_its_end(world: World, person: Enter)
     other = world.enqueue()
 
     assert found(person, id=str(job_id)) == [short(job_id)]
-    assert found(person, id=job_id.hex[:20]) == [short(job_id)]
+    # Two of one millisecond differ after that only.
+    assert found(person, id=job_id.hex[:28]) == [short(job_id)]
     assert found(person, id=short(other).upper()) == [short(other)]
     assert found(person, id=short(other), state="held") == []
 
@@ -276,8 +277,8 @@ def test_what_strangers_wrote_is_shown_and_not_obeyed(world: World, person: Ente
         page = client.get(path)
         assert page.status == 200
         assert "<script>alert" not in page.text
-        assert HOSTILE in page.words.replace('\\"', '"') or "{{7*7}}" in page.text
-        assert "49" not in re.findall(r"\}\}|\b49\b", page.words)
+        assert HOSTILE in page.words.replace('\\"', '"') or "{{7919*7919}}" in page.text
+        assert str(7919 * 7919) not in page.words
         assert "token=secret" not in page.text
 
 
