@@ -26,13 +26,13 @@ _COUNTED_FOR, _TRENDS_FOR = 2.0, 30.0
 
 @dataclass(frozen=True)
 class Chart:
-    """One measure of the last hours: its latest value in words, and its line."""
+    """One measure of the last hours: its latest value in words, its line, and how far that goes."""
 
     name: str
     value: str
     unit: str
     line: Any
-    note: str
+    reach: str
 
 
 class Pages:
@@ -153,7 +153,8 @@ def _chart(
 ) -> Chart:
     known = [value for value in values if value is not None]
     latest = form.format(known[-1]) if known else "none"
-    told = f"{name}: {latest} {unit} at last"
+    told, reach = f"{name}: {latest} {unit} at last", ""
     if known:
-        told += f", from {form.format(min(known))} to {form.format(max(known))}{note}"
-    return Chart(name, latest, unit, sparkline.draw(values, told, top), note.lstrip("; "))
+        reach = f"from {form.format(min(known))} to {form.format(max(known))}{note}"
+        told += f", {reach}"
+    return Chart(name, latest, unit, sparkline.draw(values, told, top), reach)

@@ -103,8 +103,20 @@ def test_the_last_hours_are_told_by_the_time_of_the_submit(world: World, person:
     assert last.latency == pytest.approx(30, abs=5)
     assert steps[0].called is None
     assert len(steps) == trends.STEPS
-    words = person().get("/").text
-    assert 'aria-label="Charges: 1 in ten minutes at last, from 0 to 1; 2 in all"' in words
+    page = person().get("/")
+    assert 'aria-label="Charges: 1 in ten minutes at last, from 0 to 1; 2 in all"' in page.text
+    assert "6 h ago now from 0 to 1; 2 in all" in page.words
+
+
+def test_what_was_cut_off_in_counting_is_said_to_whoever_sees_it(
+    world: World, person: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trends, "_LOOKED", 1)
+    world.succeeded()
+
+    words = person().get("/").words
+
+    assert "from 0 to 1; 1 in all (more than could be counted)" in words
 
 
 def test_what_is_counted_is_counted_once_for_all_who_come() -> None:
