@@ -14,10 +14,12 @@ from sqlalchemy import update
 
 from cutwork import ledger, schema
 from cutwork.console import counting, gallery, rendering, sparkline, trends
+from cutwork.console.app import Console
 from cutwork.console.gallery import Gallery, Piece, shrink
 from cutwork.console.recent import Recent
 from cutwork.states import State
 from cutwork.storage import Storage
+from tests.console.client import Client
 from tests.console.conftest import Enter
 from tests.console.test_console_jobs import held
 from tests.house import picture
@@ -274,7 +276,31 @@ def test_times_and_sizes_are_written_as_people_read_them() -> None:
 
 
 @each_database_is_not_needed
-def test_a_database_that_is_away_is_said_to_be(world: World, person: Enter) -> None:
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://nobody@127.0.0.1:1/none", "The database does not answer."),
+        ("sqlite://{}/empty.db", "The database has no cutwork tables"),
+    ],
+)
+def test_a_database_that_is_away_or_empty_is_said_to_be(
+    world: World, tmp_path: Path, url: str, told: str
+) -> None:
+    settings = replace(world.settings, database_url=url.format(f"/{tmp_path}"))
+    client = Client(Console(settings))
+    client.log_in()
+
+    reply = client.get("/jobs")
+    client.close()
+
+    assert reply.status == 503
+    assert told in reply.words
+
+
+@each_database_is_not_needed
+def test_a_statement_that_fails_is_not_blamed_on_the_connection(
+    world: World, person: Enter
+) -> None:
     client = person()
     with world.engine.begin() as tx:
         tx.exec_driver_sql("ALTER TABLE cutwork_job RENAME TO cutwork_job_gone")
@@ -284,7 +310,7 @@ def test_a_database_that_is_away_is_said_to_be(world: World, person: Enter) -> N
         tx.exec_driver_sql("ALTER TABLE cutwork_job_gone RENAME TO cutwork_job")
 
     assert reply.status == 503
-    assert "The database does not answer." in reply.words
+    assert "The database did not do what it was asked." in reply.words
 
 
 @each_database_is_not_needed
