@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import insert
 
 from cutwork import jobs, schema
-from cutwork.console import filtering, walking
+from cutwork.console import filtering, keys, walking
 from cutwork.console.filtering import Filter, Meta
 from cutwork.states import State
 from tests.console.conftest import Enter
@@ -103,6 +103,22 @@ def test_a_key_is_found_with_and_without_its_owner(world: World, person: Enter) 
     assert found(person, key="order-7", state="held") == []
     assert found(person, key="ORDER-7") == []
     assert found(person, key="no such key") == []
+
+
+def test_owners_that_were_not_asked_for_a_key_are_not_said_to_have_none(
+    world: World, person: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "MOST_OWNERS", 2)
+    client = person()
+    world.enqueue(owner="a", idempotency_key="k")
+    assert "There are no such jobs." in client.get("/jobs?key=there").words
+    for owner in ("b", "c"):
+        world.enqueue(owner=owner, idempotency_key="k")
+    hidden = world.enqueue(owner="d", idempotency_key="there")
+
+    assert "None of the first 2 owners has such a job." in client.get("/jobs?key=there").words
+    assert found(person, key="there", owner="d") == [short(hidden)]
+    assert "There are no such jobs." in client.get("/jobs?key=none&owner=d").words
 
 
 def test_an_owner_is_found(world: World, person: Enter) -> None:
