@@ -158,6 +158,19 @@ def test_a_jobs_page_tells_its_story(world: World, person: Enter) -> None:
     assert "data-compare" in page.text
 
 
+def test_what_will_never_be_made_is_not_awaited(world: World, person: Enter) -> None:
+    given: dict[str, Any] = {"image_file": picture(), "image_url": None}
+    waiting, over = (world.waiting(settings=world.settings, **given) for _ in range(2))
+    world.learn(over, failed(), via="poll")
+    client = person()
+
+    pages = [client.get(f"/jobs/{one.job_id}").words for one in (waiting, over)]
+
+    assert "Not made yet" in pages[0]
+    assert "Not made" in pages[1]
+    assert "Not made yet" not in pages[1]
+
+
 def test_a_job_that_is_not_there_is_said_to_be_gone(person: Enter) -> None:
     reply = person().get("/jobs/00000000-0000-0000-0000-000000000000")
 
@@ -273,6 +286,11 @@ def test_times_and_sizes_are_written_as_people_read_them() -> None:
     ]  # fmt: skip
     assert rendering.ago(at - timedelta(hours=3), at).endswith(">3 h</time>")
     assert "2026-03-01 12:00:00 UTC" in rendering.moment(at)
+    assert rendering.clock(at + timedelta(hours=11), at).endswith(">23:00:00</time>")
+    assert rendering.clock(at + timedelta(hours=12), at).endswith(">03-02 00:00:00</time>")
+    assert [rendering.since(seconds) for seconds in (0.04, 7199, 90_000)] == [
+        "+0.0 s", "+7199.0 s", "+25 h",
+    ]  # fmt: skip
 
 
 @each_database_is_not_needed
