@@ -13,7 +13,7 @@ from cutwork.states import State
 from tests.console import browser as browsing
 from tests.console.browser import NARROW, WIDE, Seen
 from tests.console.place import Place, inhabited
-from tests.console.screenshots import IMAGES, SCHEMES, SHOTS
+from tests.console.screenshots import IMAGES, SCHEMES, SHOTS, TAKEN_OF, looks
 from tests.services.processes import Processes
 from tests.services.registry import Services
 
@@ -264,7 +264,9 @@ def test_each_page_is_fit_for_everybody_in_light_and_dark(
 
 
 @pytest.mark.parametrize("name", SHOTS)
-def test_the_pages_of_the_docs_pictures_exist(look: Look, place: Place, name: str) -> None:
+def test_the_docs_pictures_are_of_the_pages_as_they_are(
+    look: Look, place: Place, name: str
+) -> None:
     seen = look()
     seen.go(SHOTS[name](place))
 
@@ -273,6 +275,8 @@ def test_the_pages_of_the_docs_pictures_exist(look: Look, place: Place, name: st
     for scheme in SCHEMES:
         with Image.open(IMAGES / f"console-{name}-{scheme}.png") as picture:
             assert picture.size == WIDE
+            taken_of = picture.info.get(TAKEN_OF)
+        assert taken_of == looks(), "python -m tests.console.screenshots takes them anew"
 
 
 def test_the_console_wrote_no_token(place: Place) -> None:
