@@ -116,6 +116,26 @@ def test_the_slider_moves_by_key_and_by_pointer(look: Look, place: Place) -> Non
     assert slider.input_value() in ("24", "25", "26")
 
 
+def test_the_slider_follows_a_finger(look: Look, place: Place) -> None:
+    seen = look(NARROW, has_touch=True)
+    seen.go(f"/jobs/{place.job}")
+    assert seen.broken() == []
+    box = seen.page.locator(".sides").bounding_box()
+    assert box is not None
+    finger = seen.page.context.new_cdp_session(seen.page)
+
+    def touch(kind: str, *shares: float) -> None:
+        points = [{"x": box["x"] + one * box["width"], "y": box["y"] + 50} for one in shares]
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", 0.2)
+    for percent in range(25, 85, 5):
+        touch("touchMove", percent / 100)
+    touch("touchEnd")
+
+    assert seen.page.get_by_role("slider").input_value() in ("79", "80", "81")
+
+
 def test_a_failed_job_is_sent_again_and_a_scheduled_one_is_cancelled(
     look: Look, place: Place
 ) -> None:
