@@ -9,6 +9,7 @@ from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from cutwork import jobs
+from cutwork.cli.sample import samples
 from cutwork.states import State
 from tests.console import browser as browsing
 from tests.console.browser import NARROW, WIDE, Seen
@@ -213,6 +214,25 @@ def test_the_troubles_keep_themselves_up_to_date(look: Look, place: Place) -> No
     seen.page.clock.run_for(6000)
 
     expect(shown).to_have_count(0)
+
+
+@pytest.mark.parametrize("name", ["overview", "troubles", "queued"])
+def test_a_refresh_takes_the_focus_from_nobody(look: Look, place: Place, name: str) -> None:
+    seen = look()
+    page = seen.page
+    page.clock.install()
+    queued = place.house.enqueue(image_file=samples()[0].data, owner="atelier")
+    seen.go({"overview": "/", "troubles": "/troubles"}.get(name, f"/jobs/{queued}"))
+    assert seen.broken() == []
+    stops = page.locator("[hx-trigger^=refresh] :is(a, [tabindex='0'])")
+    assert stops.count() >= 3
+    for number in range(stops.count()):
+        stops.nth(number).evaluate("one => { one.focus(); one.id && (window.stop = one.id) }")
+        with page.expect_response(lambda reply: reply.request.headers.get("hx-request") == "true"):
+            page.clock.run_for(5000)
+        page.clock.run_for(100)
+        expect(page.locator(":focus")).to_have_id(page.evaluate("window.stop"))
+    cancel(place, queued)
 
 
 def cancel(place: Place, job_id: Any) -> None:
