@@ -24,7 +24,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from cutwork import database, log
-from cutwork.errors import CutworkError
+from cutwork.errors import CutworkError, DatabaseNotReady
 from cutwork.settings import PREFIX, Settings, current
 
 from . import answering, asking
@@ -79,10 +79,20 @@ class Console:
             return plain(refused.status)
         except SQLAlchemyError as error:
             log.event("no database", level=logging.ERROR, fault=_place(error))
-            return self._desk.fault(answering.UNAVAILABLE, "The database does not answer.")
+            return self._desk.fault(answering.UNAVAILABLE, self._what_is_missing())
         except Exception as error:  # noqa: BLE001 - see above: whatever it is, it ends here
             log.event("failed", level=logging.ERROR, fault=_place(error))
             return plain(answering.UNAVAILABLE)
+
+    def _what_is_missing(self) -> str:
+        """Why a statement failed: a database that answers may have no tables, or others."""
+        try:
+            database.ensure_ready(self._engine)
+        except DatabaseNotReady as error:
+            return f"{str(error)[:1].upper()}{str(error)[1:]}."
+        except SQLAlchemyError:
+            return "The database does not answer."
+        return "The database did not do what it was asked."
 
 
 def _static(name: str) -> Answer:

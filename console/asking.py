@@ -77,6 +77,8 @@ def read(environ: Environ) -> Asked:
 
 
 def _fields(text: str) -> Fields:
+    if "%00" in text or "\0" in text:  # PostgreSQL has no such text, and nobody types it
+        raise Unreadable("400 Bad Request")
     try:
         return parse_qs(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="replace")
     except ValueError:

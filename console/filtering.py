@@ -14,6 +14,8 @@ from .asking import Asked
 NAMES = ("state", "key", "owner", "meta", "error", "after", "before", "id")
 _LONGEST = 200
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+# Further than any job is old, and far from where the calendar ends.
+_YEARS = range(1970, 3000)
 _SPAN = re.compile(r"(\d{1,6})\s*([a-z]+)", re.IGNORECASE)
 _ID = re.compile(r"[0-9a-f]{4,32}")
 # A step is a name or a place in a list; what would need escaping in some database is refused.
@@ -107,10 +109,18 @@ def _moment(
     if span and span[2].lower() in _UNITS:
         seconds = int(span[1]) * _UNITS[span[2].lower()]
         return now - timedelta(seconds=min(seconds, 3650 * 86_400))
+    told = _time(text)
+    if told is None:
+        faults[name] = "must be a span such as 2h or 3d, or a time such as 2026-03-01 12:00 (UTC)"
+    return told
+
+
+def _time(text: str) -> datetime | None:
     try:
         told = datetime.fromisoformat(text)
     except ValueError:
-        faults[name] = "must be a span such as 2h or 3d, or a time such as 2026-03-01 12:00 (UTC)"
+        return None
+    if told.year not in _YEARS:
         return None
     return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
 

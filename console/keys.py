@@ -8,11 +8,11 @@ themselves; MariaDB and MySQL do, and would look through all of it in a recursio
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Integer, Select, and_, literal, select
+from sqlalchemy import Connection, Integer, Select, and_, func, literal, select
 
 from cutwork.schema import job
 
-_MOST_OWNERS = 10_000
+MOST_OWNERS = 10_000
 _LISTED = 1_000
 
 
@@ -21,20 +21,29 @@ def find(tx: Connection, key: str, owner: str | None) -> list[UUID]:
     same = job.c.idempotency_key == key
     if owner is not None:
         return list(tx.execute(select(job.c.id).where(job.c.owner == owner, same)).scalars())
-    owners = _skipped() if tx.dialect.name in ("mysql", "mariadb") else _stepped()
+    owners = _owners(tx)
     query = select(job.c.id).join_from(owners, job, and_(job.c.owner == owners.c.owner, same))
     return list(tx.execute(query.limit(_LISTED)).scalars())
 
 
+def are_more(tx: Connection) -> bool:
+    """Whether there are owners that ``find`` does not ask, when it asks without one."""
+    return tx.execute(select(func.count(_owners(tx).c.owner))).scalar_one() >= MOST_OWNERS
+
+
+def _owners(tx: Connection) -> Any:
+    return _skipped() if tx.dialect.name in ("mysql", "mariadb") else _stepped()
+
+
 def _skipped() -> Any:
-    return select(job.c.owner).distinct().limit(_MOST_OWNERS).subquery()
+    return select(job.c.owner).distinct().limit(MOST_OWNERS).subquery()
 
 
 def _stepped() -> Any:
     first = _next().add_columns(literal(1, Integer).label("n")).subquery()
     each = select(first).cte("owners", recursive=True)
     following = _next(each.c.owner).scalar_subquery()
-    more = and_(each.c.owner.is_not(None), each.c.n < _MOST_OWNERS)
+    more = and_(each.c.owner.is_not(None), each.c.n < MOST_OWNERS)
     return each.union_all(select(following, each.c.n + 1).where(more))
 
 

@@ -15,7 +15,7 @@ from cutwork.schema import OVER
 from cutwork.settings import Settings
 from cutwork.states import ALARMED, DONE, State
 
-from . import counting, deciding, filtering, sparkline, trends, troubles, walking
+from . import counting, deciding, filtering, keys, sparkline, trends, troubles, walking
 from .asking import Asked
 from .gallery import pieces
 from .recent import Recent
@@ -26,13 +26,13 @@ _COUNTED_FOR, _TRENDS_FOR = 2.0, 30.0
 
 @dataclass(frozen=True)
 class Chart:
-    """One measure of the last hours: its latest value in words, and its line."""
+    """One measure of the last hours: its latest value in words, its line, and how far that goes."""
 
     name: str
     value: str
     unit: str
     line: Any
-    note: str
+    reach: str
 
 
 class Pages:
@@ -62,8 +62,10 @@ class Pages:
             wanted = filtering.read(asked, at)
             found = walking.Found() if wanted.faults else walking.find(tx, wanted)
             listed = records.several(tx, found.ids)
+            unasked = not found.ids and _asks_any_owner(wanted) and keys.are_more(tx)
         return {
             "at": at, "wanted": wanted, "found": found, "jobs": listed, "states": list(State),
+            "owners": keys.MOST_OWNERS if unasked else 0,
             "pieces": {one.id: pieces(one) for one in listed},
         }  # fmt: skip
 
@@ -107,6 +109,10 @@ class Pages:
     def _ask(self, question: Any) -> Any:
         with self._reading.connect() as tx:
             return question(tx)
+
+
+def _asks_any_owner(wanted: filtering.Filter) -> bool:
+    return bool(wanted.text("key") and not (wanted.text("owner") or wanted.digits))
 
 
 def _groups(counts: counting.Counts) -> list[tuple[str, list[tuple[State, Any, Any]]]]:
@@ -153,7 +159,8 @@ def _chart(
 ) -> Chart:
     known = [value for value in values if value is not None]
     latest = form.format(known[-1]) if known else "none"
-    told = f"{name}: {latest} {unit} at last"
+    told, reach = f"{name}: {latest} {unit} at last", ""
     if known:
-        told += f", from {form.format(min(known))} to {form.format(max(known))}{note}"
-    return Chart(name, latest, unit, sparkline.draw(values, told, top), note.lstrip("; "))
+        reach = f"from {form.format(min(known))} to {form.format(max(known))}{note}"
+        told += f", {reach}"
+    return Chart(name, latest, unit, sparkline.draw(values, told, top), reach)

@@ -34,7 +34,7 @@ def environment() -> Environment:
     )
     made.filters |= {
         "ago": ago, "clock": clock, "duration": duration, "moment": moment, "short": short,
-        "what": what, "size": size, "pretty": pretty,
+        "since": since, "what": what, "size": size, "pretty": pretty,
     }  # fmt: skip
     made.globals |= {"static": address_of}
     return made
@@ -83,9 +83,17 @@ def moment(value: datetime | None) -> Markup:
     return Markup('<time datetime="{}">{} UTC</time>').format(utc.isoformat(), words)
 
 
-def clock(value: datetime) -> str:
-    """The time of the day, in UTC."""
-    return f"{value.astimezone(UTC):%H:%M:%S}"
+def clock(value: datetime, first: datetime) -> Markup:
+    """The time of the day, in UTC, with its date if that is not the day of ``first``."""
+    utc = value.astimezone(UTC)
+    same = utc.date() == first.astimezone(UTC).date()
+    words = f"{utc:%H:%M:%S}" if same else f"{utc:%m-%d %H:%M:%S}"
+    return Markup('<time datetime="{}">{}</time>').format(utc.isoformat(), words)
+
+
+def since(seconds: float) -> str:
+    """``+0.4 s``, and from two hours on as ``duration`` says it."""
+    return f"{seconds:+.1f} s" if seconds < 7200 else f"+{duration(seconds)}"
 
 
 def ago(value: datetime | None, at: datetime) -> Markup:

@@ -9,6 +9,7 @@ from cutwork.settings import SEEN_RESULT_HOST, Settings
 
 # Seconds: the provider's hard limit, and what most tasks take.
 _LONGEST_TASK, _USUAL_TASK = 30.0, 3.0
+_INSIDE = (".internal", ".local", ".localhost", ".home.arpa", ".lan")
 _FILES = {"DATABASE_URL": ("sqlite",), "BROKER_URL": ("filesystem",), "STORAGE_URL": ("file",)}
 
 
@@ -42,6 +43,8 @@ def _urls(settings: Settings) -> Iterator[Finding]:
         yield finding("url_plain")
     if public and is_loopback(public) and not is_loopback(provider):
         yield finding("url_loopback")
+    elif public and _is_inside(public) and not _is_inside(provider):
+        yield finding("url_private")
     if is_loopback(provider):
         return
     if provider.startswith("http:"):
@@ -141,6 +144,15 @@ def is_loopback(url: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def _is_inside(url: str) -> bool:
+    """Whether only a private network knows the host: by its address, or by a name without a dot."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        return "." not in host.rstrip(".") or host.endswith(_INSIDE)
 
 
 def _scheme(url: str) -> str:

@@ -69,6 +69,11 @@ FINDINGS: dict[str, tuple[str, str, str, str]] = {
         "CUTWORK_PUBLIC_URL leads to this machine only, the provider cannot call it",
         "give a public address, or unset it to ask instead",
     ),
+    "url_private": (
+        WARNING, "settings",
+        "CUTWORK_PUBLIC_URL leads into a private network: a provider elsewhere cannot call it",
+        "give a public address, or unset it to ask instead",
+    ),
     "api_plain": (
         WARNING, "settings", "CUTWORK_API_URL is plain http: API keys can be read on the way",
         "use https",

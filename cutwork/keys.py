@@ -10,16 +10,25 @@ from cutwork.provider import KeyRefused, Provider, Throttled, Tried, Unavailable
 from cutwork.settings import Settings
 from cutwork.skew import compare_provider
 
+# What is wrong whatever the key is.
+_OF_ALL = ("api_away", "api_elsewhere")
+
 
 def try_keys(settings: Settings) -> Iterator[Finding]:
-    """A finding for each key, and one about the provider's clock if that is far from ours."""
+    """A finding for each key, and one about the provider's clock if that is far from ours.
+
+    A provider that is away, or none, is found once.
+    """
     provider = Provider(settings)
     try:
         dated = None
         for key_id, token in settings.keys.items():
             tried = provider.try_key(token)
             dated = dated or tried.date
-            yield _finding(key_id, tried)
+            found = _finding(key_id, tried)
+            yield found
+            if found.code in _OF_ALL:
+                break
         yield from compare_provider(dated)
     finally:
         provider.close()

@@ -31,7 +31,7 @@ _BODY = {"status": 200, "data": {"state": 4, "progress": 50, "image": _LINK, "fi
 _QUERY = "state=4&progress=50&image=https%3A%2F%2Fresults.example%2Fa.png%3FSignature%3Da%252Fb%2B"
 _GATEWAY = (502, 503, 504, 521, 522, 523)
 _BARRED = (401, 403, 406, 407, 429, 451)
-_BODY_REFUSED = (400, 411, 413, 415)
+_TOO_LARGE, _UNFIT = (411, 413), (400, 415)
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,18 @@ def _stranger(settings: Settings, answer: _Answer, size: int) -> Finding:
         return finding("url_redirects", status=status, where=_origin(answer.location))
     if status in _BARRED:
         return finding("url_barred", status=status)
-    if status in _BODY_REFUSED:
+    # A server that takes no JSON is not yet a proxy that is before our webhook.
+    if status in _TOO_LARGE or (status in _UNFIT and _is_heard_without_body(settings)):
         return finding("url_body", reason=f"{size} bytes of JSON are answered with {status}")
     if status == 404 and _is_a_webhook(settings):
         return finding("url_secrets")
     kind = f", {plain(answer.kind)[:60]}" if answer.kind else ""
     return finding("url_other", status=status, kind=kind)
+
+
+def _is_heard_without_body(settings: Settings) -> bool:
+    asked = _send(settings, "GET", query=_QUERY)
+    return isinstance(asked, _Sent) and asked.seen is not None
 
 
 def _is_a_webhook(settings: Settings) -> bool:

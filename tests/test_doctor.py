@@ -44,6 +44,10 @@ def test_sound_settings_have_no_contradictions() -> None:
         ({"callback_secrets": ()}, FAULT, "PUBLIC_URL is set without CUTWORK_CALLBACK_SECRETS"),
         ({"public_url": "http://hooks.example"}, WARNING, "CUTWORK_PUBLIC_URL is plain http"),
         ({"public_url": "http://127.0.0.1:8000"}, FAULT, "the provider cannot call it"),
+        ({"public_url": "https://192.168.1.5"}, WARNING, "leads into a private network"),
+        ({"public_url": "https://[fd00::5]:8443/x"}, WARNING, "leads into a private network"),
+        ({"public_url": "https://webhook"}, WARNING, "leads into a private network"),
+        ({"public_url": "https://hooks.corp.internal"}, WARNING, "leads into a private network"),
         ({"api_url": "http://api.example"}, WARNING, "CUTWORK_API_URL is plain http"),
         (
             {"result_ttl": 29.0, "result_timeout": 5.0, "check_max_interval": 20.0},
@@ -122,6 +126,12 @@ def test_a_loopback_webhook_is_fine_for_a_loopback_provider() -> None:
     local = {"public_url": "http://localhost:8000", "api_url": "http://[::1]:8600"}
 
     assert list(contradictions(replace(SOUND, **local))) == []
+
+
+def test_a_webhook_inside_is_fine_for_a_provider_inside() -> None:
+    inside = {"api_url": "https://provider.internal", "public_url": "https://webhook.internal"}
+
+    assert list(contradictions(replace(SOUND, **inside))) == []
 
 
 def test_servers_on_this_machine_are_not_far_away() -> None:

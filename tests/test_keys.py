@@ -76,10 +76,17 @@ def test_what_an_answer_says_about_the_key(app: App, level: str, code: str) -> N
 
 
 def test_a_provider_that_is_away_is_not_the_keys_fault() -> None:
-    (one,) = tried(f"http://127.0.0.1:{free_port()}")
+    (one,) = tried(f"http://127.0.0.1:{free_port()}", GOOD, BAD)
 
     assert (one.level, one.code) == (FAULT, "api_away")
     assert "CUTWORK_API_URL" in one.remedy
+
+
+def test_a_server_that_is_not_the_api_is_found_once() -> None:
+    with serving(answers("404 Not Found", b"<html>no</html>", "text/html")) as address:
+        (one,) = tried(address, GOOD, BAD)
+
+    assert one.code == "api_elsewhere"
 
 
 def test_a_key_that_no_header_can_carry_is_refused_here() -> None:

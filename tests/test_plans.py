@@ -31,7 +31,7 @@ from sqlalchemy import event as hooks
 
 from cutwork import backlog, budget, guard, lanes, ledger, notices, pace, schema, turns
 from cutwork.clock import after
-from cutwork.console import counting, trends, troubles, walking
+from cutwork.console import counting, keys, trends, troubles, walking
 from cutwork.console.filtering import Filter, Meta
 from cutwork.events import Kind
 from cutwork.settings import Settings
@@ -121,6 +121,7 @@ LOOKED_AT: dict[str, Callable[[Connection], object]] = {
         f"no {name}": found(**{name: "0123456789abcdef"})
         for name in ("key", "owner", "meta", "error", "id")
     },
+    "more owners": keys.are_more,
     "a state's meta": found(state="succeeded", meta="1"),
     "an old state": found(state="queued", before="2026"),
 }

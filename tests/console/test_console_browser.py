@@ -8,15 +8,22 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
+from cutwork import jobs
+from cutwork.cli.sample import samples
 from cutwork.states import State
 from tests.console import browser as browsing
 from tests.console.browser import NARROW, WIDE, Seen
 from tests.console.place import Place, inhabited
-from tests.console.screenshots import IMAGES, SCHEMES, SHOTS
+from tests.console.screenshots import IMAGES, SCHEMES, SHOTS, TAKEN_OF, looks
 from tests.services.processes import Processes
 from tests.services.registry import Services
 
 AXE = (Path(__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+_WIDER = """[...document.querySelectorAll("#found .scroll, #rows tbody :is(td, th), dd, li")]
+  .filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.textContent)"""
+_HEIGHTS = """[...document.querySelectorAll("tbody tr")]
+  .map((one) => one.getBoundingClientRect().height)"""
+
 Look = Callable[..., Seen]
 
 
@@ -110,6 +117,26 @@ def test_the_slider_moves_by_key_and_by_pointer(look: Look, place: Place) -> Non
     assert slider.input_value() in ("24", "25", "26")
 
 
+def test_the_slider_follows_a_finger(look: Look, place: Place) -> None:
+    seen = look(NARROW, has_touch=True)
+    seen.go(f"/jobs/{place.job}")
+    assert seen.broken() == []
+    box = seen.page.locator(".sides").bounding_box()
+    assert box is not None
+    finger = seen.page.context.new_cdp_session(seen.page)
+
+    def touch(kind: str, *shares: float) -> None:
+        points = [{"x": box["x"] + one * box["width"], "y": box["y"] + 50} for one in shares]
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", 0.2)
+    for percent in range(25, 85, 5):
+        touch("touchMove", percent / 100)
+    touch("touchEnd")
+
+    assert seen.page.get_by_role("slider").input_value() in ("79", "80", "81")
+
+
 def test_a_failed_job_is_sent_again_and_a_scheduled_one_is_cancelled(
     look: Look, place: Place
 ) -> None:
@@ -172,9 +199,43 @@ def test_the_page_keeps_itself_up_to_date_unless_it_is_told_not_to(
     expect(count).to_have_text(str(before + 1))
 
 
-def cancel(place: Place, job_id: Any) -> None:
-    from cutwork import jobs
+def test_the_troubles_keep_themselves_up_to_date(look: Look, place: Place) -> None:
+    seen = look()
+    seen.page.clock.install()
+    failed = place.of(State.FAILED)
+    seen.go("/troubles")
+    assert seen.broken() == []
+    shown = seen.page.locator(f'.cause a[href="/jobs/{failed.id}"]')
+    expect(shown).to_have_count(1)
 
+    with place.house.engine.begin() as tx:
+        jobs.retry(tx, failed.id, settings=place.house.settings)
+    cancel(place, failed.id)
+    seen.page.clock.run_for(6000)
+
+    expect(shown).to_have_count(0)
+
+
+@pytest.mark.parametrize("name", ["overview", "troubles", "queued"])
+def test_a_refresh_takes_the_focus_from_nobody(look: Look, place: Place, name: str) -> None:
+    seen = look()
+    page = seen.page
+    page.clock.install()
+    queued = place.house.enqueue(image_file=samples()[0].data, owner="atelier")
+    seen.go({"overview": "/", "troubles": "/troubles"}.get(name, f"/jobs/{queued}"))
+    assert seen.broken() == []
+    stops = page.locator("[hx-trigger^=refresh] :is(a, [tabindex='0'])")
+    assert stops.count() >= 3
+    for number in range(stops.count()):
+        stops.nth(number).evaluate("one => { one.focus(); one.id && (window.stop = one.id) }")
+        with page.expect_response(lambda reply: reply.request.headers.get("hx-request") == "true"):
+            page.clock.run_for(5000)
+        page.clock.run_for(100)
+        expect(page.locator(":focus")).to_have_id(page.evaluate("window.stop"))
+    cancel(place, queued)
+
+
+def cancel(place: Place, job_id: Any) -> None:
     with place.house.engine.begin() as tx:
         jobs.cancel(tx, job_id)
 
@@ -213,15 +274,19 @@ def test_the_keyboard_reaches_the_content_first(look: Look) -> None:
     assert seen.page.evaluate("document.activeElement.id") == "main"
 
 
+@pytest.mark.parametrize("width", [NARROW[0], 320])
 @pytest.mark.parametrize("name", SHOTS)
 def test_a_narrow_screen_shows_all_without_scrolling_aside(
-    look: Look, place: Place, name: str
+    look: Look, place: Place, name: str, width: int
 ) -> None:
-    seen = look(NARROW)
+    seen = look((width, NARROW[1]))
     seen.go(SHOTS[name](place))
     assert seen.broken() == []
 
-    assert seen.page.evaluate("document.documentElement.scrollWidth") == NARROW[0]
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == width
+    # Other tables may be wider than the screen; the list of the jobs, and a line of text, may not.
+    assert seen.page.evaluate(_WIDER) == []
+    assert all(height < 300 for height in seen.page.evaluate(_HEIGHTS))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -239,7 +304,9 @@ def test_each_page_is_fit_for_everybody_in_light_and_dark(
 
 
 @pytest.mark.parametrize("name", SHOTS)
-def test_the_pages_of_the_docs_pictures_exist(look: Look, place: Place, name: str) -> None:
+def test_the_docs_pictures_are_of_the_pages_as_they_are(
+    look: Look, place: Place, name: str
+) -> None:
     seen = look()
     seen.go(SHOTS[name](place))
 
@@ -248,6 +315,8 @@ def test_the_pages_of_the_docs_pictures_exist(look: Look, place: Place, name: st
     for scheme in SCHEMES:
         with Image.open(IMAGES / f"console-{name}-{scheme}.png") as picture:
             assert picture.size == WIDE
+            taken_of = picture.info.get(TAKEN_OF)
+        assert taken_of == looks(), "python -m tests.console.screenshots takes them anew"
 
 
 def test_the_console_wrote_no_token(place: Place) -> None:

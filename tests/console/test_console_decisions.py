@@ -226,6 +226,23 @@ def test_keys_are_paused_and_resumed_one_or_all(world: World, person: Enter) -> 
     assert client.post("/gates/pause", {"key": "nobody's"}).status == 400
 
 
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_a_key_that_was_stopped_can_be_paused_or_let_go(world: World, person: Enter) -> None:
+    client = person()
+    world.do(gate.throttle, KEY_ID, 60.0)
+
+    page = client.get("/")
+
+    assert conditions(world) == {KEY_ID: "closed"}
+    assert f'name="key" value="{KEY_ID}"' in page.text
+    assert re.findall(r'action="/gates/(\w+)"', page.text) == ["pause", "resume"] * 2
+    client.post("/gates/pause", {"key": KEY_ID})
+    assert conditions(world) == {KEY_ID: "paused"}
+    assert re.findall(r'action="/gates/(\w+)"', client.get("/").text) == [
+        "pause", "resume", "resume",
+    ]  # fmt: skip
+
+
 def conditions(world: World) -> dict[str, str]:
     with world.engine.connect() as tx:
         return {one.key_id: one.condition for one in gate.read(tx)}

@@ -14,10 +14,12 @@ from sqlalchemy import update
 
 from cutwork import ledger, schema
 from cutwork.console import counting, gallery, rendering, sparkline, trends
+from cutwork.console.app import Console
 from cutwork.console.gallery import Gallery, Piece, shrink
 from cutwork.console.recent import Recent
 from cutwork.states import State
 from cutwork.storage import Storage
+from tests.console.client import Client
 from tests.console.conftest import Enter
 from tests.console.test_console_jobs import held
 from tests.house import picture
@@ -103,8 +105,20 @@ def test_the_last_hours_are_told_by_the_time_of_the_submit(world: World, person:
     assert last.latency == pytest.approx(30, abs=5)
     assert steps[0].called is None
     assert len(steps) == trends.STEPS
-    words = person().get("/").text
-    assert 'aria-label="Charges: 1 in ten minutes at last, from 0 to 1; 2 in all"' in words
+    page = person().get("/")
+    assert 'aria-label="Charges: 1 in ten minutes at last, from 0 to 1; 2 in all"' in page.text
+    assert "6 h ago now from 0 to 1; 2 in all" in page.words
+
+
+def test_what_was_cut_off_in_counting_is_said_to_whoever_sees_it(
+    world: World, person: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trends, "_LOOKED", 1)
+    world.succeeded()
+
+    words = person().get("/").words
+
+    assert "from 0 to 1; 1 in all (more than could be counted)" in words
 
 
 def test_what_is_counted_is_counted_once_for_all_who_come() -> None:
@@ -142,6 +156,19 @@ def test_a_jobs_page_tells_its_story(world: World, person: Enter) -> None:
         assert told in page.words, told
     assert "signature=secret" not in page.text
     assert "data-compare" in page.text
+
+
+def test_what_will_never_be_made_is_not_awaited(world: World, person: Enter) -> None:
+    given: dict[str, Any] = {"image_file": picture(), "image_url": None}
+    waiting, over = (world.waiting(settings=world.settings, **given) for _ in range(2))
+    world.learn(over, failed(), via="poll")
+    client = person()
+
+    pages = [client.get(f"/jobs/{one.job_id}").words for one in (waiting, over)]
+
+    assert "Not made yet" in pages[0]
+    assert "Not made" in pages[1]
+    assert "Not made yet" not in pages[1]
 
 
 def test_a_job_that_is_not_there_is_said_to_be_gone(person: Enter) -> None:
@@ -259,10 +286,39 @@ def test_times_and_sizes_are_written_as_people_read_them() -> None:
     ]  # fmt: skip
     assert rendering.ago(at - timedelta(hours=3), at).endswith(">3 h</time>")
     assert "2026-03-01 12:00:00 UTC" in rendering.moment(at)
+    assert rendering.clock(at + timedelta(hours=11), at).endswith(">23:00:00</time>")
+    assert rendering.clock(at + timedelta(hours=12), at).endswith(">03-02 00:00:00</time>")
+    assert [rendering.since(seconds) for seconds in (0.04, 7199, 90_000)] == [
+        "+0.0 s", "+7199.0 s", "+25 h",
+    ]  # fmt: skip
 
 
 @each_database_is_not_needed
-def test_a_database_that_is_away_is_said_to_be(world: World, person: Enter) -> None:
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://nobody@127.0.0.1:1/none", "The database does not answer."),
+        ("sqlite://{}/empty.db", "The database has no cutwork tables"),
+    ],
+)
+def test_a_database_that_is_away_or_empty_is_said_to_be(
+    world: World, tmp_path: Path, url: str, told: str
+) -> None:
+    settings = replace(world.settings, database_url=url.format(f"/{tmp_path}"))
+    client = Client(Console(settings))
+    client.log_in()
+
+    reply = client.get("/jobs")
+    client.close()
+
+    assert reply.status == 503
+    assert told in reply.words
+
+
+@each_database_is_not_needed
+def test_a_statement_that_fails_is_not_blamed_on_the_connection(
+    world: World, person: Enter
+) -> None:
     client = person()
     with world.engine.begin() as tx:
         tx.exec_driver_sql("ALTER TABLE cutwork_job RENAME TO cutwork_job_gone")
@@ -272,7 +328,7 @@ def test_a_database_that_is_away_is_said_to_be(world: World, person: Enter) -> N
         tx.exec_driver_sql("ALTER TABLE cutwork_job_gone RENAME TO cutwork_job")
 
     assert reply.status == 503
-    assert "The database does not answer." in reply.words
+    assert "The database did not do what it was asked." in reply.words
 
 
 @each_database_is_not_needed

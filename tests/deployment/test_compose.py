@@ -133,6 +133,14 @@ def test_everything_that_may_be_chosen_is_a_setting_of_the_same_name() -> None:
         assert value.startswith(f"${{{name}:-")
 
 
+def test_how_long_things_are_kept_can_be_chosen_where_nothing_else_deletes() -> None:
+    commands = [one.spec.get("command", []) for one in compose.services().values()]
+    kept = {f"{PREFIX}KEEP_{name}" for name in ("INPUTS", "RESULTS", "JOBS")}
+
+    assert not any("purge" in command for command in commands)
+    assert kept <= set(compose.services()["reconciler"].environment)
+
+
 @pytest.mark.parametrize("service", compose.services().values(), ids=lambda one: one.name)
 def test_the_secrets_that_a_service_is_given_are_those_that_it_reads(service: Service) -> None:
     read = {value for value in service.environment.values() if value.startswith(SECRETS)}

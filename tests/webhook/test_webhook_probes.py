@@ -166,6 +166,8 @@ def test_a_webhook_that_does_not_know_what_we_signed_is_told_apart(behind: Serve
          "where it leads"),
         (says("401 Unauthorized"), "something before the webhook turns callbacks away (401)",
          "without a login"),
+        (says("415 Unsupported Media Type"),
+         "another server answers at CUTWORK_PUBLIC_URL (415)", "route /callbacks/"),
         (says("413 Content Too Large"), "bytes of JSON are answered with 413",
          "CUTWORK_CALLBACK_MAX_BODY"),
     ],
@@ -185,6 +187,21 @@ def test_a_body_that_is_changed_or_refused_is_found(behind: Served) -> None:
     assert "does not reach our webhook as it was sent (it is another)" in changed.sentence
     assert dropped.code == "url_body"
     assert "(413 Content Too Large)" in large.sentence
+
+
+def test_a_filter_that_takes_no_json_is_told_from_another_server(behind: Served) -> None:
+    whole = passing(behind.port)
+
+    def picky(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["REQUEST_METHOD"] == "POST":
+            start_response("415 Unsupported Media Type", [])
+            return [b"no"]
+        return whole(environ, start_response)
+
+    one = one_fault(picky)
+
+    assert one.code == "url_body"
+    assert "bytes of JSON are answered with 415" in one.sentence
 
 
 def test_a_query_that_is_dropped_or_changed_is_found(behind: Served) -> None:
