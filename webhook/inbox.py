@@ -141,8 +141,6 @@ class Inbox:
                     batch.append(following)
             self._settle(batch)
             self._committing_since = None
-            if self._line is not None and self._queue.empty():
-                self._line.leave()
 
     def _settle(self, batch: list[Hearing]) -> None:
         """Store them together, or else each alone: one bad callback must not take the others."""
@@ -159,6 +157,9 @@ class Inbox:
                 return
             for hearing in left:
                 self._settle_alone(hearing)
+        finally:
+            if self._line is not None and self._queue.empty():
+                self._line.leave()
 
     def _settle_alone(self, hearing: Hearing) -> None:
         try:
