@@ -46,6 +46,7 @@ PAUSES = (5.0, 30.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0)
 # A host that fails so often in a row is left alone, for as long as the pauses say.
 _PATIENCE = 3
 _LONGEST_CLOSING = 900.0
+_FORGOTTEN = 86_400.0
 _LONGEST_HOST = 300
 _NOT_TRIED = "its host did not listen to others"
 _TASK = re.compile(r"[A-Za-z_][\w.:-]*")
@@ -274,7 +275,11 @@ def _closed(tx: Connection, hosts: set[str]) -> dict[str, datetime]:
 
 
 def _note(tx: Connection, host: str, silent: bool) -> None:
-    """One row for each host that failed lately; whoever answers has none."""
+    """One row for each host that failed lately; whoever answers has none.
+
+    A host that nobody has tried for so long is owed nothing any more: it is forgotten when another
+    one falls silent.
+    """
     same = subscriber.c.host == host
     if not silent:
         tx.execute(delete(subscriber).where(same))
@@ -287,5 +292,8 @@ def _note(tx: Connection, host: str, silent: bool) -> None:
     if row is not None:
         tx.execute(update(subscriber).where(same).values(**values))
         return
+    old = select(subscriber.c.host).where(subscriber.c.closed_until < after(-_FORGOTTEN))
+    gone = list(tx.execute(old.with_for_update(skip_locked=True)).scalars())
+    tx.execute(delete(subscriber).where(subscriber.c.host.in_(gone)))
     with suppress(IntegrityError), tx.begin_nested():  # another worker may have met the silence too
         tx.execute(insert(subscriber).values(host=host, **values))

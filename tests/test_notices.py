@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import create_engine, event, select, update
+from sqlalchemy import create_engine, event, insert, select, update
 
 from cutwork import database, explain, jobs, lanes, ledger, notices, purging, schema
 from cutwork.clock import after
@@ -250,6 +250,20 @@ def test_a_silent_host_is_left_alone_and_stands_in_nobodys_way(world: World) -> 
     assert release(world) == []
     with world.engine.connect() as tx:
         assert not lanes.due(tx)[lanes.NOTICES]  # put off, so that nobody looks at them
+
+
+def test_a_host_that_nobody_has_tried_for_a_day_is_forgotten(world: World) -> None:
+    for age, host in ((-DAY - 60, "gone.example"), (-DAY + 60, "silent.example")):
+        known = {"host": host, "failures": 9, "closed_until": after(age)}
+        with world.engine.begin() as tx:
+            tx.execute(insert(schema.subscriber).values(**known))
+    cancel(world)
+
+    settle(world, (taken(world), SILENT))
+
+    with world.engine.connect() as tx:
+        hosts = set(tx.execute(select(schema.subscriber.c.host)).scalars())
+    assert hosts == {"silent.example", notices.host_of(URL)}
 
 
 def test_of_one_host_those_that_fail_keep_no_others_from_their_turn(world: World) -> None:
