@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from cutwork import jobs
 from cutwork.cli.sample import samples
@@ -17,6 +17,7 @@ from tests.console.place import Place, inhabited
 from tests.console.screenshots import IMAGES, SCHEMES, SHOTS, TAKEN_OF, looks
 from tests.services.processes import Processes
 from tests.services.registry import Services
+from tests.services.waiting import run_until
 
 AXE = (Path(__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 _WIDER = """[...document.querySelectorAll("#found .scroll, #rows tbody :is(td, th), dd, li")]
@@ -227,12 +228,19 @@ def test_a_refresh_takes_the_focus_from_nobody(look: Look, place: Place, name: s
     stops = page.locator("[hx-trigger^=refresh] :is(a, [tabindex='0'])")
     assert stops.count() >= 2
     for number in range(stops.count()):
-        stops.nth(number).evaluate("one => { one.focus(); one.id && (window.stop = one.id) }")
+        focus = "one => { one.focus(); one.id && (window.stop = one.id); one.old = true }"
+        stops.nth(number).evaluate(focus)
         with page.expect_response(lambda reply: reply.request.headers.get("hx-request") == "true"):
             page.clock.run_for(5000)
-        page.clock.run_for(100)
+        run_until(lambda: is_new(page), 10, "a refresh")
         expect(page.locator(":focus")).to_have_id(page.evaluate("window.stop"))
     cancel(place, queued)
+
+
+def is_new(page: Page) -> bool:
+    """Whether what had the focus was replaced; the page's own clock has to go on for that."""
+    page.clock.run_for(100)
+    return bool(page.evaluate("!document.getElementById(window.stop).old"))
 
 
 def cancel(place: Place, job_id: Any) -> None:
