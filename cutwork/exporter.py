@@ -128,12 +128,15 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 self._answer(404, "text/plain; charset=utf-8", b"Not Found\n")
 
+    do_HEAD = do_GET  # noqa: N815 - the name that the library looks for
+
     def _answer(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
         """A line for each scrape is of no use to anybody."""

@@ -61,7 +61,7 @@ class _Patience:
     def pause(self, job: Job) -> float:
         """Seconds to the next look at an unfinished job; raises StillWorking after the last."""
         left = self._end - time.monotonic()
-        if left <= 0:
+        if not left > 0:  # nor is what is no number
             raise StillWorking(job.id, job.state, self._seconds)
         pause, self._next = min(self._next, left), min(self._next * 1.5, _LONGEST_PAUSE)
         return pause

@@ -289,6 +289,9 @@ def test_the_command_serves_it_and_ends_when_told(
     assert newer.text.endswith("# EOF\n")
     assert requests.get(f"http://{bind}/healthz", timeout=10).text == "OK\n"
     assert requests.get(f"http://{bind}/other", timeout=10).status_code == 404
+    asked = requests.head(f"http://{bind}/metrics", timeout=10)
+    assert (asked.status_code, asked.content) == (200, b"")
+    assert int(asked.headers["Content-Length"]) > 0
 
     taken = processes.start("cutwork", "metrics", "--bind", bind, env=environ, name="second")
     assert taken.wait(20) == 2

@@ -29,6 +29,9 @@ def test_wait_gives_the_job_when_it_rests_and_an_error_when_it_does_not(world: W
     assert cutwork.wait(world.engine, job_id, timeout=1).state == State.SUCCEEDED
     with pytest.raises(StillWorking, match="cutwork explain"):
         cutwork.wait(world.engine, world.enqueue(), timeout=0.1)
+    for no_time in (0, -1, float("nan")):
+        with pytest.raises(StillWorking):
+            cutwork.wait(world.engine, world.enqueue(), timeout=no_time)
     with pytest.raises(JobNotFound):
         cutwork.wait(world.engine, NOBODY, timeout=0.1)
 
