@@ -11,6 +11,7 @@ import mimetypes
 import os
 import re
 import secrets
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -20,6 +21,9 @@ from typing import Any, BinaryIO, ClassVar, Protocol
 Source = bytes | Path | Iterable[bytes]
 
 _PIECE = 1 << 20
+# Calls of the system, and no file object: that asks three more of it, and each one lets go of the
+# interpreter, for which the other threads of a worker stand in line.
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 class Shelf(Protocol):
@@ -55,6 +59,7 @@ class Directory:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._syncs: dict[Path, _Sync] = {}
 
     def make(self) -> None:
         """Make the root, durably, if it is missing."""
@@ -68,10 +73,13 @@ class Directory:
         target = self.root / key
         part = target.with_name(f".{secrets.token_hex(8)}.part")
         try:
-            with _create(part) as file:
-                file.writelines(pieces(source))
-                file.flush()
-                os.fsync(file.fileno())
+            file = _create(part)
+            try:
+                for piece in pieces(source):
+                    _write(file, piece)
+                os.fsync(file)
+            finally:
+                os.close(file)
             part.replace(target)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -110,10 +118,12 @@ class Directory:
     def _sync_names(self, target: Path) -> None:
         # Up to the root, not only the new ones: another writer may have made a directory a moment
         # ago and not have synced it yet.
-        for folder in target.parents:
-            _sync(folder)
-            if folder == self.root:
-                return
+        below = target.relative_to(self.root).parents
+        for folder in below[:-2]:  # a job's own, where nobody else writes just now
+            _sync(self.root / folder)
+        for folder in below[-2:]:
+            shared = self.root / folder
+            self._syncs.setdefault(shared, _Sync(shared)).wait()
 
 
 class Bucket:
@@ -182,6 +192,26 @@ class Bucket:
         return line[:300], "check the network and the bucket; it can be tried again"
 
 
+class _Sync:
+    """Makes the names in a folder durable: once for all threads that want it at one moment.
+
+    Each costs a flush of the disk, and many results are stored side by side.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._lock = folder, threading.Lock()
+        self._begun = self._done = 0
+
+    def wait(self) -> None:
+        """Return when a sync is done that began after this call."""
+        wanted = self._begun + 1
+        with self._lock:
+            if self._done < wanted:
+                self._begun += 1
+                _sync(self._folder)
+                self._done = self._begun
+
+
 def _sync(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -202,10 +232,16 @@ def pieces(source: Source) -> Iterator[bytes]:
         yield from source
 
 
-def _create(part: Path) -> BinaryIO:
+def _create(part: Path) -> int:
     # A delete takes empty directories away: between the two lines, and between two levels of them.
     for _ in range(20):
         with suppress(FileNotFoundError, FileExistsError):
             part.parent.mkdir(parents=True, exist_ok=True)
-            return part.open("xb")
-    return part.open("xb")
+            return os.open(part, _NEW, 0o666)
+    return os.open(part, _NEW, 0o666)
+
+
+def _write(file: int, piece: bytes) -> None:
+    left = memoryview(piece)
+    while left:
+        left = left[os.write(file, left) :]

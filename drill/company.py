@@ -164,6 +164,8 @@ class Desk(Inbox):  # type: ignore[misc]  # no checker sees through the package-
 
     def put(self, hearing: Hearing) -> Answer:
         self._settle([hearing])
+        if self._line is not None:
+            self._line.leave()
         answer: Answer = hearing.answer
         return answer
 

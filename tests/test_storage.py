@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,8 +16,9 @@ from urllib.parse import parse_qsl
 import pytest
 
 from cutwork.errors import InvalidSetting, StorageError
-from cutwork.shelves import Directory
+from cutwork.shelves import Directory, _Sync
 from cutwork.storage import Storage
+from tests.services.waiting import run_until
 
 DATA = bytes(range(256)) * 64
 
@@ -514,3 +516,28 @@ def test_storage_needs_no_http_library_and_a_directory_no_bucket() -> None:
     )
 
     assert subprocess.check_output([sys.executable, "-c", program], timeout=60) == b"[]\n"
+
+
+def test_threads_share_the_sync_of_a_folder_but_none_that_began_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Path] = []
+    entered, free = threading.Event(), threading.Event()
+
+    def slow(folder: Path) -> None:
+        begun.append(folder)
+        entered.set()
+        assert free.wait(10)
+
+    monkeypatch.setattr("cutwork.shelves._sync", slow)
+    sync = _Sync(tmp_path)
+    with ThreadPoolExecutor(9) as pool:
+        first = pool.submit(sync.wait)
+        assert entered.wait(10)
+        others = [pool.submit(sync.wait) for _ in range(8)]
+        run_until(lambda: all(one.running() for one in others))
+        free.set()
+        for one in (first, *others):
+            one.result(10)
+
+    assert 2 <= len(begun) < 9

@@ -25,6 +25,8 @@ _LARGEST_BATCH = 200
 # A commit that takes longer is stuck, and whoever comes then is sent away at once: the server's
 # threads must not all wait here, or nobody answers /healthz.
 _STUCK_AFTER = 3.0
+# Nobody having come for so many seconds, the connection is given back: see ``Line.leave``.
+_LINGER = 0.1
 # The database has one lock for all there, so that whoever waits for it waits for all.
 _ONE_LOCK = ("sqlite",)
 
@@ -131,7 +133,7 @@ class Inbox:
             self._thread.join()
 
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
+        while (first := self._next()) is not None:
             batch = [first]
             with suppress(Empty):
                 while len(batch) < _LARGEST_BATCH:
@@ -141,6 +143,15 @@ class Inbox:
                     batch.append(following)
             self._settle(batch)
             self._committing_since = None
+        if self._line is not None:
+            self._line.leave()
+
+    def _next(self) -> Hearing | None:
+        if self._line is not None:
+            with suppress(Empty):
+                return self._queue.get(timeout=_LINGER)
+            self._line.leave()
+        return self._queue.get()
 
     def _settle(self, batch: list[Hearing]) -> None:
         """Store them together, or else each alone: one bad callback must not take the others."""
@@ -157,9 +168,6 @@ class Inbox:
                 return
             for hearing in left:
                 self._settle_alone(hearing)
-        finally:
-            if self._line is not None and self._queue.empty():
-                self._line.leave()
 
     def _settle_alone(self, hearing: Hearing) -> None:
         try:

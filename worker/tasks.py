@@ -51,7 +51,7 @@ def each(own: Tools, step: Callable[[Tools, T], None], things: Iterable[T]) -> N
         for thing in todo:
             one(thing)
     else:
-        list(own.crowd.map(one, todo))
+        own.crowd.map(one, todo)
 
 
 def _one(own: Tools, step: Callable[[Tools, T], None], thing: T) -> None:

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
@@ -21,6 +20,7 @@ from cutwork.provider import Provider
 from cutwork.settings import Settings, current
 from cutwork.storage import Storage
 
+from .crowd import Crowd
 from .group import Group
 
 P = ParamSpec("P")
@@ -40,7 +40,7 @@ class Tools:
     provider: Provider
     storage: Storage
     group: Group
-    crowd: Executor | None = None
+    crowd: Crowd | None = None
 
     @classmethod
     def of(cls, settings: Settings, *, side_by_side: bool = True) -> "Tools":
@@ -55,7 +55,7 @@ class Tools:
         size = min(settings.concurrency, _CONNECTIONS)
         engine = database.engine(settings.database, pool_size=size, patient=False)
         storage, group = Storage.at(settings.storage), Group(engine)
-        crowd = ThreadPoolExecutor(settings.concurrency, "job") if side_by_side else None
+        crowd = Crowd(settings.concurrency) if side_by_side else None
         return cls(settings, engine, Provider(settings), storage, group, crowd)
 
     def claim(
