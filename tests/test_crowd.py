@@ -3,6 +3,8 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from cutwork.worker.crowd import Crowd
 
 
@@ -26,6 +28,18 @@ def test_those_who_come_with_several_messages_wait_for_their_own_only() -> None:
         assert not slow.done()
         free.set()
         assert slow.result(10) == [True]
+
+
+def test_a_fault_is_the_bringers_and_no_thread_is_lost_for_it() -> None:
+    crowd, done = Crowd(1), []
+
+    def step(number: int) -> None:
+        done.append(1 / number)
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            crowd.map(step, [2, 0, 1])
+    assert done == [0.5, 1.0] * 2
 
 
 def test_threads_are_made_when_they_are_needed() -> None:

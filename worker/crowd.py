@@ -24,17 +24,20 @@ class Crowd:
         self._threads = 0
 
     def map(self, step: Callable[[T], U], things: Iterable[T]) -> list[U]:
-        """``step`` of each, in their order, when all are done. It must not raise."""
+        """``step`` of each, in their order, when all are done; raises the first fault of one."""
         todo = list(things)
         if not todo:
             return []
         made: list[Any] = [None] * len(todo)
+        faults: list[BaseException] = []
         left = list(range(len(todo)))
         last: SimpleQueue[None] = SimpleQueue()
 
         def one(place: int) -> None:
             try:
                 made[place] = step(todo[place])
+            except BaseException as error:  # noqa: BLE001 - it is raised by who brought the thing
+                faults.append(error)
             finally:
                 if left.pop() == 0:  # whoever takes the first of the list is the last to come
                     last.put(None)
@@ -43,6 +46,8 @@ class Crowd:
         for place in range(len(todo)):
             self._work.put(partial(one, place))
         last.get()
+        if faults:
+            raise faults[0]
         return made
 
     def _grow(self, more: int) -> None:
